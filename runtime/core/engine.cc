@@ -1,0 +1,265 @@
+#include "engine.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <deque>
+#include <stdexcept>
+#include <thread>
+
+#include "error.h"
+#include "graph.h"
+#include "thread_pool.h"
+
+namespace stepguard {
+namespace {
+
+const KernelTable& choose_table(const std::string& isa) {
+  if (isa.empty()) {
+    size_t count = 0;
+    return *available_tables(&count)[0];
+  }
+  const KernelTable* table = find_table(isa.c_str());
+  if (table == nullptr) {
+    throw std::invalid_argument("isa '" + isa + "': " + table_problem(isa.c_str()));
+  }
+  return *table;
+}
+
+int64_t page_bytes(const EngineConfig& config) {
+  AttentionShape shape;
+  shape.kv_heads = config.kv_heads;
+  shape.head_dim = config.head_dim;
+  shape.kv_half = config.kv_half;
+  return shape.page_bytes();
+}
+
+int64_t page_count(const EngineConfig& config) {
+  if (config.layers <= 0 || config.kv_heads <= 0 || config.head_dim <= 0 ||
+      config.vocabulary <= 0 || config.context <= 0) {
+    throw std::invalid_argument(
+        "layers, kv_heads, head_dim, vocabulary and context must be positive");
+  }
+  if (config.threads < 1 || config.threads > 1024) {
+    throw std::invalid_argument("threads: expected 1 to 1024, got " +
+                                std::to_string(config.threads));
+  }
+  if (config.chunk < 1) throw std::invalid_argument("chunk: expected at least 1 token");
+  const int64_t page = page_bytes(config) * config.layers;
+  const int64_t pages = config.memory / page;
+  if (pages < 4) {
+    throw std::invalid_argument("memory: expected at least " + std::to_string(4 * page) +
+                                " bytes (four KV pages), got " + std::to_string(config.memory));
+  }
+  return std::min<int64_t>(pages, int64_t{1} << 24);
+}
+
+}  // namespace
+
+struct Engine::Impl {
+  explicit Impl(const EngineConfig& config)
+      : config(config),
+        pid(getpid()),
+        pages(page_count(config)),
+        library(open_ort_library(config.ort_path)),
+        threads(config.threads),
+        pool(std::make_shared<PagePool>(static_cast<int32_t>(pages))),
+        root(std::make_shared<const State>(pool, std::vector<int32_t>{}, 0)),
+        planner(pool, config.context, config.chunk),
+        arena(config.layers, pages, page_bytes(config)) {
+    context.ort = library.functions;
+    context.table = &choose_table(config.isa);
+    context.parallel = &threads;
+    graph = std::make_unique<Graph>(library, context, config.model_path, config.layers);
+    graph->bind(arena, pages, page_bytes(config), config.kv_half);
+    worker = std::thread([this] { loop(); });
+  }
+
+  void loop();
+  void step();
+  void close();
+  void check_usable() const;
+  void check_spec(const SegmentSpec& spec, size_t index) const;
+
+  const EngineConfig config;
+  const pid_t pid;
+  const int64_t pages;
+  const OrtLibrary& library;
+  OpContext context;
+  ThreadPool threads;
+  std::shared_ptr<PagePool> pool;
+  StatePtr root;
+  Planner planner;  // touched by the worker only
+  Arena arena;
+  std::unique_ptr<Graph> graph;
+
+  mutable std::mutex mutex;
+  std::condition_variable wake;
+  std::deque<JobPtr> inbox;
+  bool stop = false;
+  EngineStats stats;
+  std::mutex close_mutex;
+  std::thread worker;
+};
+
+void Engine::Impl::loop() {
+  std::unique_lock<std::mutex> lock(mutex);
+  for (;;) {
+    wake.wait(lock, [&] { return stop || !inbox.empty() || !planner.idle(); });
+    for (; !inbox.empty(); inbox.pop_front()) planner.add(std::move(inbox.front()));
+    if (stop) {
+      planner.fail_all(Reason::kClosing, "the guard was closed");
+      return;
+    }
+    lock.unlock();
+    step();
+    lock.lock();
+  }
+}
+
+// One forward. Nothing may leave this function: the worker has nobody to catch it.
+void Engine::Impl::step() {
+  Forward forward;
+  try {
+    forward = planner.plan();
+    if (forward.empty()) return;
+    const auto begin = std::chrono::steady_clock::now();
+    threads.begin_forward();
+    ForwardOutput output;
+    try {
+      output = graph->run(forward);
+    } catch (...) {
+      threads.end_forward();
+      throw;
+    }
+    threads.end_forward();
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      stats.tokens += static_cast<int64_t>(forward.ids.size());
+      stats.copied_tokens += forward.copied_tokens;
+      ++stats.forwards;
+      stats.busy_seconds += took.count();
+    }
+    planner.complete(forward, output.logits.data(), output.hidden.data(), output.width);
+  } catch (const std::bad_alloc&) {
+    planner.fail(forward, Reason::kMemory, "the process is out of memory");
+  } catch (const std::exception& error) {
+    const bool cancelled = context.cancelled.load();
+    planner.fail(forward, cancelled ? Reason::kClosing : Reason::kInternal, error.what());
+  }
+}
+
+void Engine::Impl::close() {
+  const std::lock_guard<std::mutex> once(close_mutex);
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    stop = true;
+  }
+  context.cancelled.store(true);
+  wake.notify_all();
+  if (worker.joinable()) worker.join();
+}
+
+void Engine::Impl::check_usable() const {
+  if (getpid() != pid) {
+    throw Error(ErrorKind::kForked, "this guard", "the process that loaded it",
+                "a child made by fork()", "Load the guard in the child, after the fork.");
+  }
+}
+
+void Engine::Impl::check_spec(const SegmentSpec& spec, size_t index) const {
+  const auto refuse = [&](const std::string& text) {
+    throw std::invalid_argument("segment " + std::to_string(index) + ": " + text);
+  };
+  if (spec.parent_index >= 0) {
+    if (static_cast<size_t>(spec.parent_index) >= index) {
+      refuse("parent " + std::to_string(spec.parent_index) + " does not come before it");
+    }
+  } else if (!spec.parent) {
+    refuse("no parent");
+  } else if (spec.parent->pool() != pool.get()) {
+    refuse("its parent is a State of another engine");
+  }
+  if (spec.tokens.empty() && !spec.read.empty()) refuse("nothing to read after no tokens");
+  const auto check_ids = [&](const std::vector<int32_t>& ids, const char* what) {
+    for (const int32_t id : ids) {
+      if (id < 0 || id >= config.vocabulary) {
+        refuse(std::string(what) + " id " + std::to_string(id) + " is not below " +
+               std::to_string(config.vocabulary));
+      }
+    }
+  };
+  check_ids(spec.tokens, "token");
+  check_ids(spec.read, "output row");
+}
+
+Engine::Engine(const EngineConfig& config) : impl_(std::make_unique<Impl>(config)) {
+  SegmentSpec probe;
+  probe.tokens = {0};
+  probe.parent = impl_->root;
+  probe.read = {0};
+  const JobPtr job = submit({probe});
+  job->wait(-1);
+  impl_->stats = EngineStats{};
+  const SegmentResult& result = job->results[0];
+  if (result.reason != Reason::kNone) {
+    impl_->close();
+    throw Error(ErrorKind::kModelFormat, config.model_path, "a graph that reads one token",
+                result.message, "Export the checkpoint again with this version of stepguard.");
+  }
+}
+
+Engine::~Engine() {
+  if (!impl_) return;
+  if (getpid() != impl_->pid) {
+    impl_.release();  // threads and locks of the parent: nothing of it can be released here
+    return;
+  }
+  impl_->close();
+}
+
+JobPtr Engine::submit(std::vector<SegmentSpec> specs) {
+  impl_->check_usable();
+  for (size_t i = 0; i < specs.size(); ++i) impl_->check_spec(specs[i], i);
+  auto job = std::make_shared<Job>(std::move(specs));
+  if (job->specs.empty()) {
+    job->finish();
+    return job;
+  }
+  {
+    const std::lock_guard<std::mutex> lock(impl_->mutex);
+    if (impl_->stop) {
+      throw Error(ErrorKind::kEngineClosed, "this guard", "an open guard", "one that was closed",
+                  "Load it again.");
+    }
+    impl_->inbox.push_back(job);
+  }
+  impl_->wake.notify_one();
+  return job;
+}
+
+StatePtr Engine::root() const { return impl_->root; }
+
+EngineStats Engine::stats() const {
+  impl_->check_usable();
+  EngineStats stats;
+  {
+    const std::lock_guard<std::mutex> lock(impl_->mutex);
+    stats = impl_->stats;
+  }
+  stats.pages_used = impl_->pool->used();
+  stats.pages_total = impl_->pool->total();
+  return stats;
+}
+
+const char* Engine::isa() const { return impl_->context.table->name; }
+int Engine::threads() const { return impl_->threads.threads(); }
+const std::string& Engine::ort_version() const { return impl_->library.version; }
+
+void Engine::close() {
+  impl_->check_usable();
+  impl_->close();
+}
+
+}  // namespace stepguard

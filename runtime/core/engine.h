@@ -1,0 +1,59 @@
+// Owns the arenas and the worker thread that packs whatever waits into one forward at a time.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "segment.h"
+
+namespace stepguard {
+
+struct EngineConfig {
+  std::string model_path;  // model.onnx; weights.bin lies beside it
+  std::string ort_path;    // the ONNX Runtime shared library
+  std::string isa;         // name of a kernel table; empty takes the best
+  int threads = 1;
+  bool kv_half = true;
+  int64_t memory = 0;   // bytes for KV pages of all layers
+  int64_t chunk = 512;  // most tokens of one forward
+  int64_t layers = 0, kv_heads = 0, head_dim = 0;
+  int64_t vocabulary = 0;  // rows of the embedding table
+  int64_t context = 0;     // longest path in tokens
+};
+
+struct EngineStats {
+  int64_t tokens = 0;  // rows that went through a forward
+  int64_t forwards = 0;
+  int64_t copied_tokens = 0;  // tokens whose keys and values were copied to another page
+  int64_t pages_used = 0, pages_total = 0;
+  double busy_seconds = 0;  // time inside forwards
+};
+
+class Engine {
+ public:
+  // Loads the graph and runs one token through it. Throws Error; std::invalid_argument for a
+  // configuration that makes no sense.
+  explicit Engine(const EngineConfig& config);
+  // Fails what waits and joins the threads. In a forked child nothing is released.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Queues a forest. Throws std::invalid_argument naming the segment that is wrong, and Error when
+  // the engine is closed or belongs to the parent of a fork. Thread-safe.
+  JobPtr submit(std::vector<SegmentSpec> specs);
+
+  StatePtr root() const;  // the State that has read nothing
+  EngineStats stats() const;
+  const char* isa() const;
+  int threads() const;
+  const std::string& ort_version() const;
+  void close();  // idempotent; what waits ends as kClosing
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace stepguard

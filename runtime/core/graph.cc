@@ -1,0 +1,214 @@
+#include "graph.h"
+
+#include <algorithm>
+#include <map>
+
+#include "error.h"
+
+namespace stepguard {
+namespace {
+
+// Releases what ONNX Runtime handed out when the scope ends.
+template <typename Handle, typename Release>
+class Owned {
+ public:
+  Owned(Handle* handle, Release release) : handle_(handle), release_(release) {}
+  ~Owned() {
+    if (handle_ != nullptr) release_(handle_);
+  }
+  Owned(const Owned&) = delete;
+  Owned& operator=(const Owned&) = delete;
+
+ private:
+  Handle* handle_;
+  Release release_;
+};
+
+std::string describe_type(int type, size_t rank) {
+  static const std::map<int, std::string> names = {
+      {kOrtFloat, "float32"}, {kOrtUint8, "uint8"}, {kOrtInt32, "int32"}, {kOrtFloat16, "float16"}};
+  const auto found = names.find(type);
+  const std::string name = found != names.end() ? found->second : "type " + std::to_string(type);
+  return name + " of rank " + std::to_string(rank);
+}
+
+}  // namespace
+
+Graph::Graph(const OrtLibrary& library, OpContext& context, const std::string& model_path,
+             int64_t layers)
+    : ort_(library.functions),
+      context_(context),
+      path_(model_path),
+      layers_(layers),
+      ops_(bind_ops(context)) {
+  OrtSessionOptions* options = nullptr;
+  OrtCustomOpDomain* domain = nullptr;
+  try {
+    check(ort_, ort_.CreateSessionOptions(&options));
+    const Owned release_options(options, ort_.ReleaseSessionOptions);
+    check(ort_, ort_.SetIntraOpNumThreads(options, 1));
+    check(ort_, ort_.SetInterOpNumThreads(options, 1));
+    check(ort_, ort_.SetSessionExecutionMode(options, ORT_SEQUENTIAL));
+    check(ort_, ort_.SetSessionGraphOptimizationLevel(options, ORT_ENABLE_BASIC));
+    check(ort_, ort_.AddSessionConfigEntry(options, "session.intra_op.allow_spinning", "0"));
+    check(ort_, ort_.CreateCustomOpDomain("stepguard", &domain));
+    const Owned release_domain(domain, ort_.ReleaseCustomOpDomain);
+    for (const std::unique_ptr<BoundOp>& op : ops_) {
+      check(ort_, ort_.CustomOpDomain_Add(domain, op.get()));
+    }
+    check(ort_, ort_.AddCustomOpDomain(options, domain));
+    check(ort_, ort_.CreateSession(library.environment, model_path.c_str(), options, &session_));
+    check(ort_, ort_.CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memory_));
+    check_ports();
+  } catch (const OpError& error) {
+    if (session_ != nullptr) ort_.ReleaseSession(session_);
+    if (memory_ != nullptr) ort_.ReleaseMemoryInfo(memory_);
+    throw Error(ErrorKind::kModelFormat, model_path, "a graph that this runtime can run",
+                error.what(), "Export the checkpoint again with this version of stepguard.");
+  }
+}
+
+Graph::~Graph() {
+  for (OrtValue* value : kv_) ort_.ReleaseValue(value);
+  ort_.ReleaseSession(session_);
+  ort_.ReleaseMemoryInfo(memory_);
+}
+
+std::string Graph::describe(size_t index, bool input) const {
+  OrtTypeInfo* type = nullptr;
+  check(ort_, input ? ort_.SessionGetInputTypeInfo(session_, index, &type)
+                    : ort_.SessionGetOutputTypeInfo(session_, index, &type));
+  const Owned release(type, ort_.ReleaseTypeInfo);
+  const OrtTensorTypeAndShapeInfo* info = nullptr;
+  check(ort_, ort_.CastTypeInfoToTensorInfo(type, &info));
+  if (info == nullptr) return "no tensor";
+  ONNXTensorElementDataType element = kOrtAny;
+  size_t rank = 0;
+  check(ort_, ort_.GetTensorElementType(info, &element));
+  check(ort_, ort_.GetDimensionsCount(info, &rank));
+  return describe_type(element, rank);
+}
+
+void Graph::check_ports() const {
+  const std::string vector = describe_type(kOrtInt32, 1);
+  std::map<std::string, std::string> inputs = {
+      {"ids", vector},          {"segments", describe_type(kOrtInt32, 2)},
+      {"pages", vector},        {"reads", vector},
+      {"read_offsets", vector}, {"read_ids", vector},
+      {"kv_half", vector}};
+  for (int64_t i = 0; i < layers_; ++i) {
+    inputs["kv." + std::to_string(i)] = describe_type(kOrtUint8, 2);
+  }
+  const std::map<std::string, std::string> outputs = {{"logits", describe_type(kOrtFloat, 1)},
+                                                      {"hidden", describe_type(kOrtFloat, 2)}};
+  OrtAllocator* allocator = nullptr;
+  check(ort_, ort_.GetAllocatorWithDefaultOptions(&allocator));
+  std::string problems;
+  const auto compare = [&](bool input, const std::map<std::string, std::string>& expected) {
+    const std::string side = input ? "input " : "output ";
+    size_t count = 0;
+    check(ort_, input ? ort_.SessionGetInputCount(session_, &count)
+                      : ort_.SessionGetOutputCount(session_, &count));
+    std::map<std::string, std::string> found;
+    for (size_t i = 0; i < count; ++i) {
+      char* name = nullptr;
+      check(ort_, input ? ort_.SessionGetInputName(session_, i, allocator, &name)
+                        : ort_.SessionGetOutputName(session_, i, allocator, &name));
+      found[name] = describe(i, input);
+      check(ort_, ort_.AllocatorFree(allocator, name));
+    }
+    for (const auto& [name, type] : expected) {
+      const auto at = found.find(name);
+      if (at == found.end()) {
+        problems += "; " + side + name + " is missing";
+      } else if (at->second != type) {
+        problems += "; " + side + name + ": expected " + type + ", got " + at->second;
+      }
+    }
+    for (const auto& [name, type] : found) {
+      if (expected.count(name) == 0) problems += "; " + side + name + " is unknown";
+    }
+  };
+  compare(true, inputs);
+  compare(false, outputs);
+  if (!problems.empty()) throw OpError(problems.substr(2));
+}
+
+OrtValue* Graph::tensor(const void* data, size_t bytes, const std::vector<int64_t>& shape,
+                        ONNXTensorElementDataType type) const {
+  OrtValue* value = nullptr;
+  // A vector without elements may have no address; ONNX Runtime wants one.
+  static int32_t nothing = 0;
+  void* address = data != nullptr ? const_cast<void*>(data) : &nothing;
+  check(ort_, ort_.CreateTensorWithDataAsOrtValue(memory_, address, bytes, shape.data(),
+                                                  shape.size(), type, &value));
+  return value;
+}
+
+void Graph::bind(const Arena& arena, int64_t pages, int64_t page_bytes, bool kv_half) {
+  kv_half_[0] = kv_half ? 1 : 0;
+  for (int64_t i = 0; i < layers_; ++i) {
+    kv_names_.push_back("kv." + std::to_string(i));
+    kv_.push_back(tensor(arena.region(i), arena.region_bytes(), {pages, page_bytes}, kOrtUint8));
+  }
+}
+
+ForwardOutput Graph::run(const Forward& forward) {
+  std::vector<const char*> names;
+  std::vector<const OrtValue*> values;
+  std::vector<OrtValue*> own;
+  const auto release = [&] {
+    for (OrtValue* value : own) ort_.ReleaseValue(value);
+  };
+  const auto add = [&](const char* name, const auto& data, std::vector<int64_t> shape) {
+    own.push_back(tensor(data.data(), data.size() * sizeof(data[0]), shape, kOrtInt32));
+    names.push_back(name);
+    values.push_back(own.back());
+  };
+  const auto size = [](const auto& data) { return static_cast<int64_t>(data.size()); };
+  OrtValue* outputs[2] = {nullptr, nullptr};
+  ForwardOutput result;
+  try {
+    add("ids", forward.ids, {size(forward.ids)});
+    add("segments", forward.segments, {size(forward.segments), 8});
+    add("pages", forward.pages, {size(forward.pages)});
+    add("reads", forward.reads, {size(forward.reads)});
+    add("read_offsets", forward.read_offsets, {size(forward.read_offsets)});
+    add("read_ids", forward.read_ids, {size(forward.read_ids)});
+    add("kv_half", kv_half_, {1});
+    for (size_t i = 0; i < kv_.size(); ++i) {
+      names.push_back(kv_names_[i].c_str());
+      values.push_back(kv_[i]);
+    }
+    const char* output_names[2] = {"logits", "hidden"};
+    ++context_.forward;
+    check(ort_, ort_.Run(session_, nullptr, names.data(), values.data(), values.size(),
+                         output_names, 2, outputs));
+    const auto copy = [&](OrtValue* value, size_t count, std::vector<float>& target) {
+      void* data = nullptr;
+      check(ort_, ort_.GetTensorMutableData(value, &data));
+      target.assign(static_cast<const float*>(data), static_cast<const float*>(data) + count);
+    };
+    if (!forward.reads.empty()) {
+      OrtTensorTypeAndShapeInfo* info = nullptr;
+      check(ort_, ort_.GetTensorTypeAndShape(outputs[1], &info));
+      const Owned release_info(info, ort_.ReleaseTensorTypeAndShapeInfo);
+      int64_t shape[2] = {0, 0};
+      check(ort_, ort_.GetDimensions(info, shape, 2));
+      result.width = shape[1];
+      copy(outputs[0], forward.read_ids.size(), result.logits);
+      copy(outputs[1], forward.reads.size() * static_cast<size_t>(shape[1]), result.hidden);
+    }
+  } catch (...) {
+    release();
+    for (OrtValue* output : outputs) {
+      if (output != nullptr) ort_.ReleaseValue(output);
+    }
+    throw;
+  }
+  release();
+  for (OrtValue* output : outputs) ort_.ReleaseValue(output);
+  return result;
+}
+
+}  // namespace stepguard

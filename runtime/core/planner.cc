@@ -1,0 +1,216 @@
+#include "planner.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace stepguard {
+
+Planner::Planner(std::shared_ptr<PagePool> pool, int64_t context, int64_t chunk)
+    : pool_(std::move(pool)), context_(context), chunk_(std::max<int64_t>(chunk, 1)) {}
+
+void Planner::add(JobPtr job) {
+  auto work = std::make_unique<Work>();
+  work->tasks.resize(job->specs.size());
+  for (size_t i = 0; i < work->tasks.size(); ++i) {
+    work->tasks[i].job = job.get();
+    work->tasks[i].index = i;
+    const int parent = job->specs[i].parent_index;
+    if (parent >= 0) ++work->tasks[static_cast<size_t>(parent)].children;
+  }
+  work->job = std::move(job);
+  work_.push_back(std::move(work));
+}
+
+Forward Planner::plan() {
+  Forward forward;
+  for (const std::unique_ptr<Work>& work : work_) {
+    if (static_cast<int64_t>(forward.ids.size()) >= chunk_) break;
+    feed(*work, forward);
+  }
+  sweep();
+  return forward;
+}
+
+void Planner::feed(Work& work, Forward& forward) {
+  const bool cancelled = work.job->cancelled.load();
+  for (Task& task : work.tasks) {
+    if (task.done) continue;
+    if (cancelled) {
+      fail(task, Reason::kClosing, "the call was cancelled");
+      continue;
+    }
+    const int parent_index = task.spec().parent_index;
+    const Task* parent =
+        parent_index >= 0 ? &work.tasks[static_cast<size_t>(parent_index)] : nullptr;
+    if (parent != nullptr && parent->result().reason != Reason::kNone) {
+      fail(task, parent->result().reason, parent->result().message);
+      continue;
+    }
+    // A parent that ends in this very forward will do: the operations keep the order.
+    if (parent != nullptr && !(parent->started && parent->fed == parent->size())) continue;
+    const int64_t room = chunk_ - static_cast<int64_t>(forward.ids.size());
+    if (room <= 0 && task.size() > 0) return;
+    SegmentRow row{0, 0, 0, 0, 0, -1, -1, 0};
+    if (!task.started) {
+      start(work, task, forward, row);
+      if (task.done) continue;
+    }
+    append(task, std::min(room, task.size() - task.fed), row, forward);
+  }
+}
+
+// Gives the segment the pages of its whole path: the parent's, shared, and its own.
+void Planner::start(Work& work, Task& task, Forward& forward, SegmentRow& row) {
+  const int parent_index = task.spec().parent_index;
+  const StatePtr from =
+      parent_index >= 0 ? work.tasks[static_cast<size_t>(parent_index)].end : task.spec().parent;
+  const State& parent = *from;
+  const int64_t length = parent.length(), stop = length + task.size();
+  if (stop > context_) {
+    fail(task, Reason::kOverflow,
+         std::to_string(stop) + " tokens are more than the context of " + std::to_string(context_));
+    return;
+  }
+  std::vector<int32_t> pages;
+  const auto give_back = [&] {
+    for (const int32_t page : pages) pool_->release(page);
+  };
+  const int64_t wanted = (stop + kPage - 1) / kPage;
+  pages.reserve(static_cast<size_t>(wanted));
+  for (int64_t i = 0; i < length / kPage; ++i) {
+    pages.push_back(parent.pages()[static_cast<size_t>(i)]);
+    pool_->retain(pages.back());
+  }
+  const auto filled = static_cast<int32_t>(length % kPage);
+  if (filled > 0) {
+    const int32_t shared = parent.pages()[static_cast<size_t>(length / kPage)];
+    const auto mark = static_cast<int32_t>(std::min<int64_t>(stop - length + filled, kPage));
+    // Only what is kept may grow in place; a question uses pages of its own and leaves no trace.
+    if (task.size() == 0 || (task.spec().keep && pool_->extend(shared, filled, mark))) {
+      pages.push_back(shared);
+      pool_->retain(shared);
+    } else {
+      row.copy_source = shared;
+      row.copy_tokens = filled;
+    }
+  }
+  while (static_cast<int64_t>(pages.size()) < wanted) {
+    const int32_t page = pool_->allocate();
+    if (page < 0) {
+      give_back();
+      fail(task, Reason::kMemory,
+           "no KV page is free for " + std::to_string(task.size()) + " tokens (" +
+               std::to_string(pool_->total()) + " pages in all)");
+      return;
+    }
+    if (row.copy_source >= 0 && row.copy_target < 0) row.copy_target = page;
+    const auto position = static_cast<int64_t>(pages.size()) * kPage;
+    pool_->set_mark(page, static_cast<int32_t>(std::min<int64_t>(stop - position, kPage)));
+    pages.push_back(page);
+  }
+  task.start = length;
+  task.started = true;
+  task.end = std::make_shared<const State>(pool_, std::move(pages), stop);
+  release_parent(work, task);
+  if (row.copy_source >= 0) forward.held.push_back(from);
+  forward.copied_tokens += row.copy_tokens;
+  if (task.size() == 0) end(task);
+}
+
+void Planner::append(Task& task, int64_t count, SegmentRow row, Forward& forward) {
+  const std::vector<int32_t>& tokens = task.spec().tokens;
+  const std::vector<int32_t>& pages = task.end->pages();
+  row.first_row = static_cast<int32_t>(forward.ids.size());
+  row.rows = static_cast<int32_t>(count);
+  row.position = static_cast<int32_t>(task.start + task.fed);
+  row.page_start = static_cast<int32_t>(forward.pages.size());
+  row.page_count = static_cast<int32_t>(pages.size());
+  forward.segments.push_back(row);
+  forward.pages.insert(forward.pages.end(), pages.begin(), pages.end());
+  const auto first = tokens.begin() + task.fed;
+  forward.ids.insert(forward.ids.end(), first, first + count);
+  task.fed += count;
+  const bool last = task.fed == task.size();
+  if (last && !task.spec().read.empty()) {
+    const std::vector<int32_t>& read = task.spec().read;
+    forward.reads.push_back(static_cast<int32_t>(forward.ids.size()) - 1);
+    forward.read_ids.insert(forward.read_ids.end(), read.begin(), read.end());
+    forward.read_offsets.push_back(static_cast<int32_t>(forward.read_ids.size()));
+  }
+  forward.items.push_back({&task, last});
+}
+
+void Planner::complete(const Forward& forward, const float* logits, const float* hidden,
+                       int64_t width) {
+  size_t read = 0;
+  for (const Forward::Item& item : forward.items) {
+    Task& task = *item.task;
+    if (!item.last) continue;
+    if (!task.spec().read.empty()) {
+      SegmentResult& result = task.result();
+      const auto row = static_cast<int64_t>(read);
+      result.logits.assign(logits + forward.read_offsets[read],
+                           logits + forward.read_offsets[read + 1]);
+      result.hidden.assign(hidden + row * width, hidden + (row + 1) * width);
+      ++read;
+      const auto finite = [](float value) { return std::isfinite(value); };
+      if (!std::all_of(result.logits.begin(), result.logits.end(), finite)) {
+        fail(task, Reason::kNumeric, "the model gave a logit that is not a finite number");
+        continue;
+      }
+    }
+    end(task);
+  }
+  sweep();
+}
+
+void Planner::fail(const Forward& forward, Reason reason, const std::string& message) {
+  for (const Forward::Item& item : forward.items) fail(*item.task, reason, message);
+  sweep();
+}
+
+void Planner::fail_all(Reason reason, const std::string& message) {
+  for (const std::unique_ptr<Work>& work : work_) {
+    for (Task& task : work->tasks) {
+      if (!task.done) fail(task, reason, message);
+    }
+  }
+  sweep();
+}
+
+void Planner::end(Task& task) {
+  task.done = true;
+  if (task.spec().keep) task.result().state = task.end;
+  if (task.children == 0) task.end.reset();
+}
+
+void Planner::fail(Task& task, Reason reason, const std::string& message) {
+  task.done = true;
+  task.end.reset();
+  task.result().reason = reason;
+  task.result().message = message;
+  task.result().state.reset();
+  task.result().logits.clear();
+  task.result().hidden.clear();
+}
+
+// The pages of a segment that is not kept are free again when its last child has started.
+void Planner::release_parent(Work& work, const Task& task) {
+  const int parent_index = task.spec().parent_index;
+  if (parent_index < 0) return;
+  Task& parent = work.tasks[static_cast<size_t>(parent_index)];
+  if (--parent.children == 0 && parent.done) parent.end.reset();
+}
+
+void Planner::sweep() {
+  const auto finished = [](const std::unique_ptr<Work>& work) {
+    return std::all_of(work->tasks.begin(), work->tasks.end(),
+                       [](const Task& task) { return task.done; });
+  };
+  for (const std::unique_ptr<Work>& work : work_) {
+    if (finished(work)) work->job->finish();
+  }
+  work_.erase(std::remove_if(work_.begin(), work_.end(), finished), work_.end());
+}
+
+}  // namespace stepguard

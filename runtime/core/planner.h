@@ -1,0 +1,82 @@
+// From waiting jobs to forwards: which tokens run next, where their keys and values go.
+// Pure bookkeeping: no clock, no threads, no ONNX Runtime.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "ort/segments.h"
+#include "segment.h"
+
+namespace stepguard {
+
+// One segment on its way through the forwards.
+struct Task {
+  Job* job = nullptr;
+  size_t index = 0;
+  int64_t start = 0;  // absolute position of its first token
+  int64_t fed = 0;    // tokens that forwards have taken
+  int children = 0;   // segments of the job that still have to start from this one
+  bool started = false, done = false;
+  std::shared_ptr<const State> end;  // pages of the whole path; made at the start
+
+  const SegmentSpec& spec() const { return job->specs[index]; }
+  SegmentResult& result() const { return job->results[index]; }
+  int64_t size() const { return static_cast<int64_t>(spec().tokens.size()); }
+};
+
+// The arrays of one forward, as the graph takes them.
+struct Forward {
+  struct Item {
+    Task* task;
+    bool last;  // the segment ends in this forward
+  };
+  std::vector<int32_t> ids, pages, reads, read_offsets{0}, read_ids;
+  std::vector<SegmentRow> segments;
+  std::vector<Item> items;
+  std::vector<StatePtr> held;  // parents whose pages are copied while it runs
+  int64_t copied_tokens = 0;
+  bool empty() const { return ids.empty(); }
+};
+
+class Planner {
+ public:
+  // `context`: longest path in tokens; `chunk`: most tokens of a forward.
+  Planner(std::shared_ptr<PagePool> pool, int64_t context, int64_t chunk);
+
+  void add(JobPtr job);
+  bool idle() const { return work_.empty(); }
+
+  // The next forward: waiting segments in order of arrival, parents before children. Empty when
+  // all that waited failed or needed no tokens; then finished jobs were already reported.
+  Forward plan();
+
+  // Hands the outputs to the segments that ended: logits [read_ids], hidden [reads][width].
+  void complete(const Forward& forward, const float* logits, const float* hidden, int64_t width);
+
+  // The forward did not run: its segments and their children have no result.
+  void fail(const Forward& forward, Reason reason, const std::string& message);
+
+  void fail_all(Reason reason, const std::string& message);
+
+ private:
+  struct Work {
+    JobPtr job;
+    std::vector<Task> tasks;
+  };
+
+  void feed(Work& work, Forward& forward);
+  void start(Work& work, Task& task, Forward& forward, SegmentRow& row);
+  void append(Task& task, int64_t count, SegmentRow row, Forward& forward);
+  void end(Task& task);
+  void fail(Task& task, Reason reason, const std::string& message);
+  void release_parent(Work& work, const Task& task);
+  void sweep();
+
+  std::shared_ptr<PagePool> pool_;
+  int64_t context_, chunk_;
+  std::deque<std::unique_ptr<Work>> work_;
+};
+
+}  // namespace stepguard

@@ -1,0 +1,72 @@
+// What a caller hands in and gets back: a list of segments in which a parent precedes its children.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "page_pool.h"
+
+namespace stepguard {
+
+// Why a segment has no result.
+enum class Reason { kNone, kMemory, kNumeric, kInternal, kClosing, kOverflow };
+
+struct SegmentSpec {
+  std::vector<int32_t> tokens;
+  StatePtr parent;            // a State, or
+  int parent_index = -1;      // an earlier segment of the same job
+  bool keep = false;          // make a State of the end
+  std::vector<int32_t> read;  // output rows whose logits are wanted at the last token
+};
+
+struct SegmentResult {
+  StatePtr state;             // only with keep
+  std::vector<float> logits;  // one per id in `read`
+  std::vector<float> hidden;  // normed hidden row at the last token, only with a read
+  Reason reason = Reason::kNone;
+  std::string message;
+};
+
+// A submitted forest. The engine's thread fills `results`; any thread may wait.
+class Job {
+ public:
+  explicit Job(std::vector<SegmentSpec> specs)
+      : specs(std::move(specs)), results(this->specs.size()) {}
+
+  void finish() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      done_ = true;
+    }
+    done_condition_.notify_all();
+  }
+
+  // False when `seconds` passed first; negative waits for ever.
+  bool wait(double seconds) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (seconds < 0) {
+      done_condition_.wait(lock, [&] { return done_; });
+      return true;
+    }
+    return done_condition_.wait_for(lock, std::chrono::duration<double>(seconds),
+                                    [&] { return done_; });
+  }
+
+  std::vector<SegmentSpec> specs;
+  std::vector<SegmentResult> results;  // read only after wait() gave true
+  std::atomic<bool> cancelled{false};
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable done_condition_;
+  bool done_ = false;
+};
+
+using JobPtr = std::shared_ptr<Job>;
+
+}  // namespace stepguard

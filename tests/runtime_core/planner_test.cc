@@ -1,0 +1,194 @@
+#include "planner.h"
+
+#include <cmath>
+#include <numeric>
+
+#include "expect.h"
+
+using namespace stepguard;
+
+namespace {
+
+constexpr int64_t kContext = 1000;
+
+struct World {
+  explicit World(int pages = 64, int64_t chunk = 100)
+      : pool(std::make_shared<PagePool>(pages)),
+        root(std::make_shared<const State>(pool, std::vector<int32_t>{}, 0)),
+        planner(pool, kContext, chunk) {}
+  std::shared_ptr<PagePool> pool;
+  StatePtr root;
+  Planner planner;
+
+  JobPtr add(std::vector<SegmentSpec> specs) {
+    auto job = std::make_shared<Job>(std::move(specs));
+    planner.add(job);
+    return job;
+  }
+  // Runs one forward whose logits count up from 1 and gives it back.
+  Forward step() {
+    Forward forward = planner.plan();
+    std::vector<float> logits(forward.read_ids.size()), hidden(forward.reads.size());
+    std::iota(logits.begin(), logits.end(), 1.0F);
+    if (!forward.empty()) planner.complete(forward, logits.data(), hidden.data(), 1);
+    return forward;
+  }
+};
+
+SegmentSpec segment(int tokens, StatePtr parent, bool keep = false, int reads = 0) {
+  SegmentSpec spec;
+  spec.tokens.assign(static_cast<size_t>(tokens), 7);
+  spec.parent = std::move(parent);
+  spec.keep = keep;
+  spec.read.assign(static_cast<size_t>(reads), 3);
+  return spec;
+}
+
+SegmentSpec child(int tokens, int parent, bool keep = false, int reads = 0) {
+  SegmentSpec spec = segment(tokens, nullptr, keep, reads);
+  spec.parent_index = parent;
+  return spec;
+}
+
+void a_question_leaves_no_page_behind() {
+  World world;
+  const JobPtr job = world.add({segment(40, world.root, true), child(10, 0, false, 2)});
+  const Forward forward = world.step();
+  EXPECT_EQ(forward.ids.size(), 50);
+  EXPECT_EQ(forward.segments.size(), 2);
+  EXPECT_EQ(forward.segments[1].position, 40);
+  EXPECT_EQ(forward.segments[1].copy_tokens, 8);
+  EXPECT_EQ(forward.reads[0], 49);
+  EXPECT_TRUE(job->wait(0));
+  EXPECT_EQ(job->results[0].state->length(), 40);
+  EXPECT_EQ(job->results[1].logits.size(), 2);
+  EXPECT_TRUE(job->results[1].state == nullptr);
+  EXPECT_EQ(world.pool->used(), 2);
+}
+
+void the_first_kept_child_extends_and_the_second_copies() {
+  World world;
+  const JobPtr first = world.add({segment(5, world.root, true)});
+  world.step();
+  const StatePtr parent = first->results[0].state;
+  world.add({segment(3, parent, true), segment(3, parent, true)});
+  const Forward forward = world.step();
+  EXPECT_EQ(forward.segments[0].copy_source, -1);
+  EXPECT_EQ(forward.pages[0], parent->pages()[0]);
+  EXPECT_EQ(forward.segments[1].copy_source, parent->pages()[0]);
+  EXPECT_EQ(forward.segments[1].copy_tokens, 5);
+  EXPECT_TRUE(forward.segments[1].copy_target != parent->pages()[0]);
+}
+
+void a_long_segment_is_fed_in_chunks_and_its_child_waits() {
+  World world(64, 16);
+  const JobPtr job = world.add({segment(40, world.root, true), child(4, 0, false, 1)});
+  EXPECT_EQ(world.step().ids.size(), 16);
+  EXPECT_EQ(world.step().ids.size(), 16);
+  EXPECT_TRUE(!job->wait(0));
+  const Forward last = world.step();  // the rest of the first and the whole second
+  EXPECT_EQ(last.ids.size(), 12);
+  EXPECT_EQ(last.segments.size(), 2);
+  EXPECT_EQ(last.segments[0].position, 32);
+  EXPECT_TRUE(job->wait(0));
+}
+
+void strangers_share_a_forward() {
+  World world;
+  for (int i = 0; i < 3; ++i) world.add({segment(10, world.root, false, 1)});
+  const Forward forward = world.step();
+  EXPECT_EQ(forward.ids.size(), 30);
+  EXPECT_EQ(forward.reads.size(), 3);
+  EXPECT_TRUE(world.planner.idle());
+  EXPECT_EQ(world.pool->used(), 0);
+}
+
+void too_little_memory_fails_that_segment_and_its_children() {
+  World world(2);
+  const JobPtr job = world.add({segment(100, world.root, true), child(4, 0, false, 1)});
+  const JobPtr small = world.add({segment(10, world.root, false, 1)});
+  world.step();
+  EXPECT_TRUE(job->results[0].reason == Reason::kMemory);
+  EXPECT_TRUE(job->wait(0) || (world.step(), job->wait(0)));
+  EXPECT_TRUE(job->results[1].reason == Reason::kMemory);
+  EXPECT_TRUE(small->wait(0));
+  EXPECT_TRUE(small->results[0].reason == Reason::kNone);
+  EXPECT_EQ(world.pool->used(), 0);
+}
+
+void a_path_longer_than_the_context_overflows() {
+  World world;
+  const JobPtr job = world.add({segment(1001, world.root, true)});
+  world.step();
+  EXPECT_TRUE(job->wait(0));
+  EXPECT_TRUE(job->results[0].reason == Reason::kOverflow);
+}
+
+void a_logit_that_is_not_finite_is_no_result() {
+  World world;
+  const JobPtr job = world.add({segment(3, world.root, true, 1)});
+  const Forward forward = world.planner.plan();
+  const float logits[] = {NAN}, hidden[] = {0.0F};
+  world.planner.complete(forward, logits, hidden, 1);
+  EXPECT_TRUE(job->wait(0));
+  EXPECT_TRUE(job->results[0].reason == Reason::kNumeric);
+  EXPECT_TRUE(job->results[0].state == nullptr);
+  EXPECT_EQ(world.pool->used(), 0);
+}
+
+void a_cancelled_job_ends_and_gives_its_pages_back() {
+  World world(64, 16);
+  const JobPtr job = world.add({segment(40, world.root, true)});
+  world.step();
+  job->cancelled.store(true);
+  EXPECT_TRUE(world.step().empty());
+  EXPECT_TRUE(job->wait(0));
+  EXPECT_TRUE(job->results[0].reason == Reason::kClosing);
+  EXPECT_EQ(world.pool->used(), 0);
+}
+
+void an_empty_kept_segment_is_its_parent_again() {
+  World world;
+  const JobPtr job = world.add({segment(5, world.root, true), child(0, 0, true)});
+  world.step();
+  EXPECT_TRUE(job->wait(0));
+  EXPECT_EQ(job->results[1].state->length(), 5);
+  EXPECT_EQ(job->results[1].state->pages()[0], job->results[0].state->pages()[0]);
+}
+
+// The page of a parent that is not kept must not be handed out again before its copy is made.
+void a_copied_page_is_held_until_the_forward_has_run() {
+  World world(4, 8);
+  const JobPtr job =
+      world.add({segment(8, world.root), child(8, 0, false, 1), child(8, 0, false, 1)});
+  world.step();  // the parent alone
+  const Forward first = world.planner.plan();
+  const int source = first.segments[0].copy_source;
+  const std::vector<float> logits(1), hidden(1);
+  world.planner.complete(first, logits.data(), hidden.data(), 1);
+  const Forward second = world.planner.plan();  // its last child: nobody else needs the parent
+  EXPECT_EQ(second.segments[0].copy_source, source);
+  EXPECT_TRUE(second.segments[0].copy_target != source);
+  const JobPtr stranger = world.add({segment(4, world.root, true)});
+  (void)stranger;
+  EXPECT_EQ(second.held.size(), 1);
+  EXPECT_EQ(second.held[0]->pages()[0], source);
+  world.planner.complete(second, logits.data(), hidden.data(), 1);
+  EXPECT_TRUE(job->wait(0));
+}
+
+}  // namespace
+
+int main() {
+  a_question_leaves_no_page_behind();
+  the_first_kept_child_extends_and_the_second_copies();
+  a_long_segment_is_fed_in_chunks_and_its_child_waits();
+  strangers_share_a_forward();
+  too_little_memory_fails_that_segment_and_its_children();
+  a_path_longer_than_the_context_overflows();
+  a_logit_that_is_not_finite_is_no_result();
+  a_cancelled_job_ends_and_gives_its_pages_back();
+  an_empty_kept_segment_is_its_parent_again();
+  a_copied_page_is_held_until_the_forward_has_run();
+  return failures() == 0 ? 0 : 1;
+}
