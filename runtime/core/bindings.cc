@@ -14,8 +14,8 @@ namespace stepguard {
 namespace {
 
 using Ids = py::array_t<int32_t, py::array::c_style>;
-// tokens, parent (State or index), keep, output rows to read
-using SegmentTuple = std::tuple<Ids, std::variant<std::shared_ptr<State>, int>, bool, Ids>;
+// tokens, parent (State or index), keep, consume, output rows to read
+using SegmentTuple = std::tuple<Ids, std::variant<std::shared_ptr<State>, int>, bool, bool, Ids>;
 
 std::vector<int32_t> to_vector(const Ids& ids) {
   if (ids.ndim() != 1) throw py::value_error("expected a one-dimensional array of int32");
@@ -67,18 +67,19 @@ void raise(const Error& error) {
   PyErr_SetObject(type.ptr(), instance.ptr());
 }
 
-JobPtr submit(Engine& engine, const std::vector<SegmentTuple>& segments) {
+JobPtr submit(Engine& engine, std::vector<SegmentTuple> segments) {
   std::vector<SegmentSpec> specs;
   specs.reserve(segments.size());
-  for (const auto& [tokens, parent, keep, read] : segments) {
+  for (auto& [tokens, parent, keep, consume, read] : segments) {
     SegmentSpec spec;
     spec.tokens = to_vector(tokens);
-    spec.keep = keep;
+    spec.keep = keep || consume;
+    spec.consume = consume;
     spec.read = to_vector(read);
     if (const int* index = std::get_if<int>(&parent)) {
       spec.parent_index = *index;
     } else {
-      spec.parent = std::get<std::shared_ptr<State>>(parent);
+      spec.parent = std::get<std::shared_ptr<State>>(std::move(parent));
     }
     specs.push_back(std::move(spec));
   }
@@ -111,7 +112,7 @@ void bind_results(py::module_& module) {
               const py::gil_scoped_release release;
               if (!job.wait(seconds)) return std::nullopt;
             }
-            return job.results;
+            return std::move(job.results);  // Python keeps them: a State must have one owner
           },
           py::arg("seconds"))
       .def("cancel", [](Job& job) { job.cancelled.store(true); });
@@ -122,15 +123,18 @@ void bind_engine(py::module_& module) {
       .def(py::init([](const std::string& model_path, const std::string& ort_path,
                        const std::string& isa, int threads, bool kv_half, int64_t memory,
                        int64_t chunk, int64_t layers, int64_t kv_heads, int64_t head_dim,
+                       int64_t delta_layers, int64_t conv_floats, int64_t delta_floats,
                        int64_t vocabulary, int64_t context) {
-             EngineConfig config{model_path, ort_path, isa,      threads,  kv_half,    memory,
-                                 chunk,      layers,   kv_heads, head_dim, vocabulary, context};
+             EngineConfig config{model_path,   ort_path,    isa,          threads,    kv_half,
+                                 memory,       chunk,       layers,       kv_heads,   head_dim,
+                                 delta_layers, conv_floats, delta_floats, vocabulary, context};
              const py::gil_scoped_release release;
              return std::make_unique<Engine>(config);
            }),
            py::kw_only(), py::arg("model_path"), py::arg("ort_path"), py::arg("isa"),
            py::arg("threads"), py::arg("kv_half"), py::arg("memory"), py::arg("chunk"),
-           py::arg("layers"), py::arg("kv_heads"), py::arg("head_dim"), py::arg("vocabulary"),
+           py::arg("layers"), py::arg("kv_heads"), py::arg("head_dim"), py::arg("delta_layers"),
+           py::arg("conv_floats"), py::arg("delta_floats"), py::arg("vocabulary"),
            py::arg("context"))
       .def("submit", &submit, py::arg("segments"))
       .def_property_readonly(
@@ -148,6 +152,8 @@ void bind_engine(py::module_& module) {
              result["tokens_copied"] = stats.copied_tokens;
              result["pages_used"] = stats.pages_used;
              result["pages_total"] = stats.pages_total;
+             result["slots_used"] = stats.slots_used;
+             result["slots_total"] = stats.slots_total;
              result["busy_seconds"] = stats.busy_seconds;
              return result;
            })

@@ -14,6 +14,8 @@
 namespace stepguard {
 namespace {
 
+constexpr int64_t kFloatBytes = sizeof(float);
+
 const KernelTable& choose_table(const std::string& isa) {
   if (isa.empty()) {
     size_t count = 0;
@@ -34,6 +36,24 @@ int64_t page_bytes(const EngineConfig& config) {
   return shape.page_bytes();
 }
 
+int64_t slot_bytes(const EngineConfig& config) {
+  return config.delta_layers * (config.conv_floats + config.delta_floats) * kFloatBytes;
+}
+
+// Recurrent slots take at most half of the memory: a State of a hybrid is big, and each session
+// keeps one or two.
+int64_t slot_count(const EngineConfig& config) {
+  if (config.delta_layers == 0) return 0;
+  const int64_t slots = config.memory / 2 / slot_bytes(config);
+  if (slots < 3) {
+    throw std::invalid_argument("memory: expected at least " +
+                                std::to_string(6 * slot_bytes(config)) +
+                                " bytes (three recurrent slots and as much for KV pages), got " +
+                                std::to_string(config.memory));
+  }
+  return std::min<int64_t>(slots, 4096);
+}
+
 int64_t page_count(const EngineConfig& config) {
   if (config.layers <= 0 || config.kv_heads <= 0 || config.head_dim <= 0 ||
       config.vocabulary <= 0 || config.context <= 0) {
@@ -46,7 +66,7 @@ int64_t page_count(const EngineConfig& config) {
   }
   if (config.chunk < 1) throw std::invalid_argument("chunk: expected at least 1 token");
   const int64_t page = page_bytes(config) * config.layers;
-  const int64_t pages = config.memory / page;
+  const int64_t pages = (config.memory - slot_count(config) * slot_bytes(config)) / page;
   if (pages < 4) {
     throw std::invalid_argument("memory: expected at least " + std::to_string(4 * page) +
                                 " bytes (four KV pages), got " + std::to_string(config.memory));
@@ -61,17 +81,23 @@ struct Engine::Impl {
       : config(config),
         pid(getpid()),
         pages(page_count(config)),
+        slots(slot_count(config)),
         library(open_ort_library(config.ort_path)),
         threads(config.threads),
         pool(std::make_shared<PagePool>(static_cast<int32_t>(pages))),
+        slot_pool(slots > 0 ? std::make_shared<PagePool>(static_cast<int32_t>(slots)) : nullptr),
         root(std::make_shared<const State>(pool, std::vector<int32_t>{}, 0)),
-        planner(pool, config.context, config.chunk),
-        arena(config.layers, pages, page_bytes(config)) {
+        planner(pool, config.context, config.chunk, slot_pool),
+        arena(config.layers, pages, page_bytes(config)),
+        conv_arena(config.delta_layers, slots, config.conv_floats * kFloatBytes),
+        delta_arena(config.delta_layers, slots, config.delta_floats * kFloatBytes) {
     context.ort = library.functions;
     context.table = &choose_table(config.isa);
     context.parallel = &threads;
-    graph = std::make_unique<Graph>(library, context, config.model_path, config.layers);
+    graph = std::make_unique<Graph>(library, context, config.model_path, config.layers,
+                                    config.delta_layers);
     graph->bind(arena, pages, page_bytes(config), config.kv_half);
+    graph->bind_slots(conv_arena, delta_arena, slots, config.conv_floats, config.delta_floats);
     worker = std::thread([this] { loop(); });
   }
 
@@ -83,14 +109,14 @@ struct Engine::Impl {
 
   const EngineConfig config;
   const pid_t pid;
-  const int64_t pages;
+  const int64_t pages, slots;
   const OrtLibrary& library;
   OpContext context;
   ThreadPool threads;
-  std::shared_ptr<PagePool> pool;
+  std::shared_ptr<PagePool> pool, slot_pool;
   StatePtr root;
   Planner planner;  // touched by the worker only
-  Arena arena;
+  Arena arena, conv_arena, delta_arena;
   std::unique_ptr<Graph> graph;
 
   mutable std::mutex mutex;
@@ -133,6 +159,7 @@ void Engine::Impl::step() {
       throw;
     }
     threads.end_forward();
+    forward.held.clear();
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     {
       const std::lock_guard<std::mutex> lock(mutex);
@@ -159,6 +186,7 @@ void Engine::Impl::close() {
   context.cancelled.store(true);
   wake.notify_all();
   if (worker.joinable()) worker.join();
+  threads.stop();
 }
 
 void Engine::Impl::check_usable() const {
@@ -181,6 +209,7 @@ void Engine::Impl::check_spec(const SegmentSpec& spec, size_t index) const {
   } else if (spec.parent->pool() != pool.get()) {
     refuse("its parent is a State of another engine");
   }
+  if (spec.parent && spec.parent->spent()) refuse("its parent was consumed by another segment");
   if (spec.tokens.empty() && !spec.read.empty()) refuse("nothing to read after no tokens");
   const auto check_ids = [&](const std::vector<int32_t>& ids, const char* what) {
     for (const int32_t id : ids) {
@@ -250,6 +279,10 @@ EngineStats Engine::stats() const {
   }
   stats.pages_used = impl_->pool->used();
   stats.pages_total = impl_->pool->total();
+  if (impl_->slot_pool) {
+    stats.slots_used = impl_->slot_pool->used();
+    stats.slots_total = impl_->slot_pool->total();
+  }
   return stats;
 }
 

@@ -15,9 +15,11 @@ struct EngineConfig {
   std::string isa;         // name of a kernel table; empty takes the best
   int threads = 1;
   bool kv_half = true;
-  int64_t memory = 0;   // bytes for KV pages of all layers
-  int64_t chunk = 512;  // most tokens of one forward
-  int64_t layers = 0, kv_heads = 0, head_dim = 0;
+  int64_t memory = 0;                              // bytes for KV pages of all layers
+  int64_t chunk = 512;                             // most tokens of one forward
+  int64_t layers = 0, kv_heads = 0, head_dim = 0;  // attention layers
+  int64_t delta_layers = 0;  // recurrent layers, and the floats of one slot in each of them
+  int64_t conv_floats = 0, delta_floats = 0;
   int64_t vocabulary = 0;  // rows of the embedding table
   int64_t context = 0;     // longest path in tokens
 };
@@ -27,6 +29,7 @@ struct EngineStats {
   int64_t forwards = 0;
   int64_t copied_tokens = 0;  // tokens whose keys and values were copied to another page
   int64_t pages_used = 0, pages_total = 0;
+  int64_t slots_used = 0, slots_total = 0;
   double busy_seconds = 0;  // time inside forwards
 };
 

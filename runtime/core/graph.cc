@@ -35,11 +35,12 @@ std::string describe_type(int type, size_t rank) {
 }  // namespace
 
 Graph::Graph(const OrtLibrary& library, OpContext& context, const std::string& model_path,
-             int64_t layers)
+             int64_t layers, int64_t delta_layers)
     : ort_(library.functions),
       context_(context),
       path_(model_path),
       layers_(layers),
+      delta_layers_(delta_layers),
       ops_(bind_ops(context)) {
   OrtSessionOptions* options = nullptr;
   OrtCustomOpDomain* domain = nullptr;
@@ -69,7 +70,7 @@ Graph::Graph(const OrtLibrary& library, OpContext& context, const std::string& m
 }
 
 Graph::~Graph() {
-  for (OrtValue* value : kv_) ort_.ReleaseValue(value);
+  for (OrtValue* value : arenas_) ort_.ReleaseValue(value);
   ort_.ReleaseSession(session_);
   ort_.ReleaseMemoryInfo(memory_);
 }
@@ -98,6 +99,11 @@ void Graph::check_ports() const {
       {"kv_half", vector}};
   for (int64_t i = 0; i < layers_; ++i) {
     inputs["kv." + std::to_string(i)] = describe_type(kOrtUint8, 2);
+  }
+  for (int64_t i = 0; i < delta_layers_; ++i) {
+    inputs["slots"] = describe_type(kOrtInt32, 2);
+    inputs["conv." + std::to_string(i)] = describe_type(kOrtFloat, 2);
+    inputs["delta." + std::to_string(i)] = describe_type(kOrtFloat, 2);
   }
   const std::map<std::string, std::string> outputs = {{"logits", describe_type(kOrtFloat, 1)},
                                                       {"hidden", describe_type(kOrtFloat, 2)}};
@@ -148,8 +154,20 @@ OrtValue* Graph::tensor(const void* data, size_t bytes, const std::vector<int64_
 void Graph::bind(const Arena& arena, int64_t pages, int64_t page_bytes, bool kv_half) {
   kv_half_[0] = kv_half ? 1 : 0;
   for (int64_t i = 0; i < layers_; ++i) {
-    kv_names_.push_back("kv." + std::to_string(i));
-    kv_.push_back(tensor(arena.region(i), arena.region_bytes(), {pages, page_bytes}, kOrtUint8));
+    arena_names_.push_back("kv." + std::to_string(i));
+    arenas_.push_back(
+        tensor(arena.region(i), arena.region_bytes(), {pages, page_bytes}, kOrtUint8));
+  }
+}
+
+void Graph::bind_slots(const Arena& conv, const Arena& delta, int64_t slots, int64_t conv_floats,
+                       int64_t delta_floats) {
+  for (int64_t i = 0; i < delta_layers_; ++i) {
+    arena_names_.push_back("conv." + std::to_string(i));
+    arenas_.push_back(tensor(conv.region(i), conv.region_bytes(), {slots, conv_floats}, kOrtFloat));
+    arena_names_.push_back("delta." + std::to_string(i));
+    arenas_.push_back(
+        tensor(delta.region(i), delta.region_bytes(), {slots, delta_floats}, kOrtFloat));
   }
 }
 
@@ -176,9 +194,10 @@ ForwardOutput Graph::run(const Forward& forward) {
     add("read_offsets", forward.read_offsets, {size(forward.read_offsets)});
     add("read_ids", forward.read_ids, {size(forward.read_ids)});
     add("kv_half", kv_half_, {1});
-    for (size_t i = 0; i < kv_.size(); ++i) {
-      names.push_back(kv_names_[i].c_str());
-      values.push_back(kv_[i]);
+    if (delta_layers_ > 0) add("slots", forward.slots, {size(forward.segments), 2});
+    for (size_t i = 0; i < arenas_.size(); ++i) {
+      names.push_back(arena_names_[i].c_str());
+      values.push_back(arenas_[i]);
     }
     const char* output_names[2] = {"logits", "hidden"};
     ++context_.forward;

@@ -23,13 +23,17 @@ class Graph {
   // Throws Error(kModelFormat) when ONNX Runtime refuses the graph or its inputs and outputs are
   // not those of the format; all mismatches are named at once.
   Graph(const OrtLibrary& library, OpContext& context, const std::string& model_path,
-        int64_t layers);
+        int64_t layers, int64_t delta_layers);
   ~Graph();
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 
   // Binds the arena's regions as the inputs kv.0, kv.1, ...
   void bind(const Arena& arena, int64_t pages, int64_t page_bytes, bool kv_half);
+
+  // Binds the recurrent slots of a hybrid as the inputs conv.0, delta.0, conv.1, ...
+  void bind_slots(const Arena& conv, const Arena& delta, int64_t slots, int64_t conv_floats,
+                  int64_t delta_floats);
 
   // Throws OpError with the operation's text when a node refuses.
   ForwardOutput run(const Forward& forward);
@@ -43,12 +47,12 @@ class Graph {
   const OrtFunctions& ort_;
   OpContext& context_;
   std::string path_;
-  int64_t layers_;
+  int64_t layers_, delta_layers_;
   std::vector<std::unique_ptr<BoundOp>> ops_;  // must outlive the session
   OrtSession* session_ = nullptr;
   OrtMemoryInfo* memory_ = nullptr;
-  std::vector<std::string> kv_names_;
-  std::vector<OrtValue*> kv_;
+  std::vector<std::string> arena_names_;
+  std::vector<OrtValue*> arenas_;
   std::vector<int32_t> kv_half_{0};
 };
 

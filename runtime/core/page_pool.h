@@ -1,14 +1,17 @@
-// The KV pages of all layers: page i is page i of every layer's arena.
+// The KV pages and the recurrent slots of all layers, and the States that own them: number i is
+// page i, or slot i, of every layer's arena.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace stepguard {
 
-// Hands out page numbers, counts their owners and remembers how far each page is filled.
+// Hands out page (or slot) numbers, counts their owners and remembers how far each page is filled.
 // Thread-safe: States are released from any thread.
 class PagePool {
  public:
@@ -35,11 +38,17 @@ class PagePool {
 // All that the model remembers after reading `length` tokens. Never changed once made.
 class State {
  public:
-  // Takes over one ownership of each page.
-  State(std::shared_ptr<PagePool> pool, std::vector<int32_t> pages, int64_t length)
-      : pool_(std::move(pool)), pages_(std::move(pages)), length_(length) {}
+  // Takes over one ownership of each page, and of the slot where the model has recurrent layers.
+  State(std::shared_ptr<PagePool> pool, std::vector<int32_t> pages, int64_t length,
+        std::shared_ptr<PagePool> slots = nullptr, int32_t slot = -1)
+      : pool_(std::move(pool)),
+        pages_(std::move(pages)),
+        length_(length),
+        slots_(std::move(slots)),
+        slot_(slot) {}
   ~State() {
     for (const int32_t page : pages_) pool_->release(page);
+    if (slot_ >= 0) slots_->release(slot_);
   }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
@@ -47,11 +56,22 @@ class State {
   int64_t length() const { return length_; }
   const std::vector<int32_t>& pages() const { return pages_; }
   const PagePool* pool() const { return pool_.get(); }
+  int32_t slot() const { return slot_; }  // -1: nothing read, or no recurrent layers
+
+  // Hands the slot over to a child, which writes its own end in place; the State is spent.
+  int32_t take_slot() const {
+    spent_.store(true);
+    return std::exchange(slot_, -1);
+  }
+  bool spent() const { return spent_.load(); }
 
  private:
   std::shared_ptr<PagePool> pool_;
   std::vector<int32_t> pages_;
   int64_t length_;
+  std::shared_ptr<PagePool> slots_;
+  mutable int32_t slot_;  // changed by the engine's thread only
+  mutable std::atomic<bool> spent_{false};
 };
 
 using StatePtr = std::shared_ptr<const State>;

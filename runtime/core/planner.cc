@@ -5,8 +5,12 @@
 
 namespace stepguard {
 
-Planner::Planner(std::shared_ptr<PagePool> pool, int64_t context, int64_t chunk)
-    : pool_(std::move(pool)), context_(context), chunk_(std::max<int64_t>(chunk, 1)) {}
+Planner::Planner(std::shared_ptr<PagePool> pool, int64_t context, int64_t chunk,
+                 std::shared_ptr<PagePool> slots)
+    : pool_(std::move(pool)),
+      slots_(std::move(slots)),
+      context_(context),
+      chunk_(std::max<int64_t>(chunk, 1)) {}
 
 void Planner::add(JobPtr job) {
   auto work = std::make_unique<Work>();
@@ -52,15 +56,57 @@ void Planner::feed(Work& work, Forward& forward) {
     if (room <= 0 && task.size() > 0) return;
     SegmentRow row{0, 0, 0, 0, 0, -1, -1, 0};
     if (!task.started) {
-      start(work, task, forward, row);
+      if (!start(work, task, forward, row)) return;
       if (task.done) continue;
     }
     append(task, std::min(room, task.size() - task.fed), row, forward);
   }
 }
 
-// Gives the segment the pages of its whole path: the parent's, shared, and its own.
-void Planner::start(Work& work, Task& task, Forward& forward, SegmentRow& row) {
+// A segment whose end somebody goes on from needs a recurrent slot: the last child of a parent that
+// is not kept takes over its slot, others get a free one. False: wait for segments in flight.
+bool Planner::choose_slot(Work& work, Task& task, const StatePtr& parent, int64_t room,
+                          int32_t* slot) {
+  *slot = -1;
+  if (!slots_) return true;
+  task.source = parent->slot();
+  if (task.size() == 0) {
+    *slot = parent->slot();
+    if (*slot >= 0) slots_->retain(*slot);
+    return true;
+  }
+  const SegmentSpec& spec = task.spec();
+  if (!spec.keep && task.children == 0 && task.size() <= room) return true;
+  bool last = false;
+  if (spec.parent_index >= 0) {
+    const Task& from = work.tasks[static_cast<size_t>(spec.parent_index)];
+    last = from.children == 1 && !from.spec().keep;
+  } else {
+    last = spec.consume && parent.use_count() == 3;  // the caller's, the job's and `parent` itself
+  }
+  if (last && parent->slot() >= 0) {
+    *slot = parent->take_slot();
+    return true;
+  }
+  *slot = slots_->allocate();
+  if (*slot >= 0) return true;
+  if (slots_in_flight()) return false;
+  fail(task, Reason::kMemory,
+       "no recurrent slot is free (" + std::to_string(slots_->total()) + " in all)");
+  return true;
+}
+
+bool Planner::slots_in_flight() const {
+  for (const std::unique_ptr<Work>& work : work_) {
+    for (const Task& task : work->tasks) {
+      if (task.end && task.end->slot() >= 0 && !(task.done && task.spec().keep)) return true;
+    }
+  }
+  return false;
+}
+
+// Gives the segment the pages of its whole path: the parent's, shared, and its own. False: wait.
+bool Planner::start(Work& work, Task& task, Forward& forward, SegmentRow& row) {
   const int parent_index = task.spec().parent_index;
   const StatePtr from =
       parent_index >= 0 ? work.tasks[static_cast<size_t>(parent_index)].end : task.spec().parent;
@@ -69,11 +115,16 @@ void Planner::start(Work& work, Task& task, Forward& forward, SegmentRow& row) {
   if (stop > context_) {
     fail(task, Reason::kOverflow,
          std::to_string(stop) + " tokens are more than the context of " + std::to_string(context_));
-    return;
+    return true;
   }
+  int32_t slot = -1;
+  const int64_t room = chunk_ - static_cast<int64_t>(forward.ids.size());
+  if (!choose_slot(work, task, from, room, &slot)) return false;
+  if (task.done) return true;
   std::vector<int32_t> pages;
   const auto give_back = [&] {
     for (const int32_t page : pages) pool_->release(page);
+    if (slot >= 0) slots_->release(slot);
   };
   const int64_t wanted = (stop + kPage - 1) / kPage;
   pages.reserve(static_cast<size_t>(wanted));
@@ -101,7 +152,7 @@ void Planner::start(Work& work, Task& task, Forward& forward, SegmentRow& row) {
       fail(task, Reason::kMemory,
            "no KV page is free for " + std::to_string(task.size()) + " tokens (" +
                std::to_string(pool_->total()) + " pages in all)");
-      return;
+      return true;
     }
     if (row.copy_source >= 0 && row.copy_target < 0) row.copy_target = page;
     const auto position = static_cast<int64_t>(pages.size()) * kPage;
@@ -110,11 +161,12 @@ void Planner::start(Work& work, Task& task, Forward& forward, SegmentRow& row) {
   }
   task.start = length;
   task.started = true;
-  task.end = std::make_shared<const State>(pool_, std::move(pages), stop);
+  task.end = std::make_shared<const State>(pool_, std::move(pages), stop, slots_, slot);
   release_parent(work, task);
   if (row.copy_source >= 0) forward.held.push_back(from);
   forward.copied_tokens += row.copy_tokens;
   if (task.size() == 0) end(task);
+  return true;
 }
 
 void Planner::append(Task& task, int64_t count, SegmentRow row, Forward& forward) {
@@ -126,6 +178,8 @@ void Planner::append(Task& task, int64_t count, SegmentRow row, Forward& forward
   row.page_start = static_cast<int32_t>(forward.pages.size());
   row.page_count = static_cast<int32_t>(pages.size());
   forward.segments.push_back(row);
+  forward.slots.insert(forward.slots.end(), {task.source, task.end->slot()});
+  task.source = task.end->slot();
   forward.pages.insert(forward.pages.end(), pages.begin(), pages.end());
   const auto first = tokens.begin() + task.fed;
   forward.ids.insert(forward.ids.end(), first, first + count);
@@ -202,15 +256,19 @@ void Planner::release_parent(Work& work, const Task& task) {
   if (--parent.children == 0 && parent.done) parent.end.reset();
 }
 
+// A finished job lets go of all States before its caller wakes: what the caller drops is free.
 void Planner::sweep() {
-  const auto finished = [](const std::unique_ptr<Work>& work) {
-    return std::all_of(work->tasks.begin(), work->tasks.end(),
-                       [](const Task& task) { return task.done; });
-  };
-  for (const std::unique_ptr<Work>& work : work_) {
-    if (finished(work)) work->job->finish();
+  std::vector<JobPtr> finished;
+  for (std::unique_ptr<Work>& work : work_) {
+    const bool done = std::all_of(work->tasks.begin(), work->tasks.end(),
+                                  [](const Task& task) { return task.done; });
+    if (!done) continue;
+    finished.push_back(std::move(work->job));
+    finished.back()->specs.clear();
+    work.reset();
   }
-  work_.erase(std::remove_if(work_.begin(), work_.end(), finished), work_.end());
+  work_.erase(std::remove(work_.begin(), work_.end(), nullptr), work_.end());
+  for (const JobPtr& job : finished) job->finish();
 }
 
 }  // namespace stepguard

@@ -15,9 +15,10 @@ namespace stepguard {
 struct Task {
   Job* job = nullptr;
   size_t index = 0;
-  int64_t start = 0;  // absolute position of its first token
-  int64_t fed = 0;    // tokens that forwards have taken
-  int children = 0;   // segments of the job that still have to start from this one
+  int64_t start = 0;    // absolute position of its first token
+  int64_t fed = 0;      // tokens that forwards have taken
+  int32_t source = -1;  // recurrent slot from which its next tokens go on
+  int children = 0;     // segments of the job that still have to start from this one
   bool started = false, done = false;
   std::shared_ptr<const State> end;  // pages of the whole path; made at the start
 
@@ -34,6 +35,7 @@ struct Forward {
   };
   std::vector<int32_t> ids, pages, reads, read_offsets{0}, read_ids;
   std::vector<SegmentRow> segments;
+  std::vector<int32_t> slots;  // per segment: slot to start from, slot of its end (-1: none)
   std::vector<Item> items;
   std::vector<StatePtr> held;  // parents whose pages are copied while it runs
   int64_t copied_tokens = 0;
@@ -42,8 +44,10 @@ struct Forward {
 
 class Planner {
  public:
-  // `context`: longest path in tokens; `chunk`: most tokens of a forward.
-  Planner(std::shared_ptr<PagePool> pool, int64_t context, int64_t chunk);
+  // `context`: longest path in tokens; `chunk`: most tokens of a forward. `slots`: recurrent slots
+  // of a hybrid model, null for a model without.
+  Planner(std::shared_ptr<PagePool> pool, int64_t context, int64_t chunk,
+          std::shared_ptr<PagePool> slots = nullptr);
 
   void add(JobPtr job);
   bool idle() const { return work_.empty(); }
@@ -67,7 +71,9 @@ class Planner {
   };
 
   void feed(Work& work, Forward& forward);
-  void start(Work& work, Task& task, Forward& forward, SegmentRow& row);
+  bool start(Work& work, Task& task, Forward& forward, SegmentRow& row);
+  bool choose_slot(Work& work, Task& task, const StatePtr& parent, int64_t room, int32_t* slot);
+  bool slots_in_flight() const;
   void append(Task& task, int64_t count, SegmentRow row, Forward& forward);
   void end(Task& task);
   void fail(Task& task, Reason reason, const std::string& message);
@@ -75,6 +81,7 @@ class Planner {
   void sweep();
 
   std::shared_ptr<PagePool> pool_;
+  std::shared_ptr<PagePool> slots_;
   int64_t context_, chunk_;
   std::deque<std::unique_ptr<Work>> work_;
 };

@@ -18,9 +18,10 @@ enum class Reason { kNone, kMemory, kNumeric, kInternal, kClosing, kOverflow };
 
 struct SegmentSpec {
   std::vector<int32_t> tokens;
-  StatePtr parent;            // a State, or
-  int parent_index = -1;      // an earlier segment of the same job
-  bool keep = false;          // make a State of the end
+  StatePtr parent;        // a State, or
+  int parent_index = -1;  // an earlier segment of the same job
+  bool keep = false;      // make a State of the end
+  bool consume = false;   // with keep: nobody needs the parent again, its slot may be taken over
   std::vector<int32_t> read;  // output rows whose logits are wanted at the last token
 };
 
@@ -57,8 +58,8 @@ class Job {
                                     [&] { return done_; });
   }
 
-  std::vector<SegmentSpec> specs;
-  std::vector<SegmentResult> results;  // read only after wait() gave true
+  std::vector<SegmentSpec> specs;      // cleared when the job is done
+  std::vector<SegmentResult> results;  // the waiter's after wait() gave true
   std::atomic<bool> cancelled{false};
 
  private:

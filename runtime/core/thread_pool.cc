@@ -30,13 +30,16 @@ ThreadPool::ThreadPool(int threads) {
   for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { worker(); });
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stop_.store(true);
   }
   wake_.notify_all();
   for (std::thread& thread : workers_) thread.join();
+  workers_.clear();
 }
 
 void ThreadPool::run(int64_t count, int64_t grain, Function function, void* context) {

@@ -23,6 +23,9 @@ class ThreadPool final : public Parallel {
 
   int threads() const override { return static_cast<int>(workers_.size()) + 1; }
 
+  // Joins the workers; what runs afterwards runs on the calling thread. Idempotent.
+  void stop();
+
   // Between the two, idle workers spin for some microseconds before they sleep.
   void begin_forward() { hot_.store(true); }
   void end_forward() { hot_.store(false); }

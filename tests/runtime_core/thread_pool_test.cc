@@ -23,6 +23,17 @@ void every_item_is_done_once(int threads, bool hot) {
   }
 }
 
+void a_stopped_pool_works_alone() {
+  ThreadPool pool(3);
+  pool.stop();
+  pool.stop();
+  EXPECT_EQ(pool.threads(), 1);
+  int done = 0;
+  static_cast<Parallel&>(pool).for_range(
+      10, 1, [&](int64_t begin, int64_t end) { done += static_cast<int>(end - begin); });
+  EXPECT_EQ(done, 10);
+}
+
 void nothing_to_do_is_fine() {
   ThreadPool pool(2);
   int calls = 0;
@@ -37,6 +48,7 @@ int main() {
     every_item_is_done_once(threads, false);
     every_item_is_done_once(threads, true);
   }
+  a_stopped_pool_works_alone();
   nothing_to_do_is_fine();
   return failures() == 0 ? 0 : 1;
 }

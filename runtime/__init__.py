@@ -1,0 +1,32 @@
+"""Model directory + batch of segments -> logits: a thin face on the compiled engine."""
+
+from __future__ import annotations
+
+from stepguard.runtime._engine import Engine, Result, Segment, Ticket
+from stepguard.runtime._isa import IsaTable, active_isa, isa_tables
+from stepguard.runtime._library import OrtLibrary, find_onnxruntime
+from stepguard.runtime._resources import default_memory, default_threads, usable_cores
+
+try:
+    from stepguard.runtime._core import State
+except ImportError as error:  # pragma: no cover - a broken installation
+    raise ImportError(
+        "stepguard.runtime._core: expected the compiled extension of this Python, got "
+        f"'{error}'. Install stepguard from a wheel, or build it with `pip install .`"
+    ) from error
+
+__all__ = [
+    "Engine",
+    "IsaTable",
+    "OrtLibrary",
+    "Result",
+    "Segment",
+    "State",
+    "Ticket",
+    "active_isa",
+    "default_memory",
+    "default_threads",
+    "find_onnxruntime",
+    "isa_tables",
+    "usable_cores",
+]

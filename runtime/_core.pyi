@@ -1,0 +1,78 @@
+"""The compiled core: engine, states and kernel tables."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+class State:
+    """All that the model remembers after reading `length` tokens; freed with its last reference."""
+
+    @property
+    def length(self) -> int: ...
+    @property
+    def pages(self) -> int: ...
+
+class Result:
+    """What became of one segment."""
+
+    @property
+    def state(self) -> State | None: ...
+    @property
+    def logits(self) -> npt.NDArray[np.float32]: ...
+    @property
+    def hidden(self) -> npt.NDArray[np.float32]: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+class Ticket:
+    """A submitted forest."""
+
+    def wait(self, seconds: float) -> list[Result] | None: ...
+    def cancel(self) -> None: ...
+
+class Engine:
+    """Owns the arenas and the worker thread."""
+
+    def __init__(
+        self,
+        *,
+        model_path: str,
+        ort_path: str,
+        isa: str,
+        threads: int,
+        kv_half: bool,
+        memory: int,
+        chunk: int,
+        layers: int,
+        kv_heads: int,
+        head_dim: int,
+        delta_layers: int,
+        conv_floats: int,
+        delta_floats: int,
+        vocabulary: int,
+        context: int,
+    ) -> None: ...
+    def submit(
+        self,
+        segments: Sequence[
+            tuple[npt.NDArray[np.int32], State | int, bool, bool, npt.NDArray[np.int32]]
+        ],
+    ) -> Ticket: ...
+    @property
+    def root(self) -> State: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def ort_version(self) -> str: ...
+    def stats(self) -> dict[str, int | float]: ...
+    def close(self) -> None: ...
+
+def isa_tables() -> list[tuple[str, str]]: ...
+def isa_problem(name: str) -> str: ...
+def ort_library(path: str) -> tuple[str, str]: ...
+def library_is_loaded(path: str) -> bool: ...

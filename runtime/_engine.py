@@ -1,0 +1,160 @@
+"""The engine as Python sees it: a forest of segments in, a result per segment out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stepguard.manifest import Manifest, load
+from stepguard.runtime import _core
+from stepguard.runtime._isa import active_isa
+from stepguard.runtime._library import find_onnxruntime
+from stepguard.runtime._resources import default_memory, default_threads
+
+Ids = npt.NDArray[np.int32]
+Result = _core.Result
+
+_NO_IDS: Ids = np.empty(0, np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """New tokens on a parent.
+
+    tokens: int32 [n] token ids. parent: a State, or the index of an earlier segment of the same
+    list. keep: make a State of its end. consume: the same for a parent that nobody needs again.
+    read: int32 [r] output rows whose logits are wanted after the last token.
+    """
+
+    tokens: Ids
+    parent: _core.State | int
+    keep: bool = False
+    consume: bool = False
+    read: Ids = field(default_factory=lambda: _NO_IDS)
+
+
+class Ticket:
+    """A submitted forest."""
+
+    def __init__(self, inner: _core.Ticket) -> None:
+        self._inner = inner
+        self._results: list[Result] | None = None
+        self._lock = threading.Lock()
+
+    def wait(self, timeout: float | None = None) -> list[Result]:
+        """The results, one per segment, in order.
+
+        Raises:
+            TimeoutError: `timeout` seconds passed first; the work goes on.
+        """
+        with self._lock:
+            if self._results is None:
+                self._results = self._inner.wait(-1.0 if timeout is None else max(timeout, 0.0))
+            if self._results is None:
+                raise TimeoutError(f"no result within {timeout} s")
+            return self._results
+
+    def cancel(self) -> None:
+        """Gives up what has not run yet; those segments end with reason `closing`."""
+        self._inner.cancel()
+
+
+class Engine:
+    """A loaded model: arenas, threads and the worker that packs waiting segments into forwards.
+
+    Args:
+        folder: model directory.
+        isa: name of a kernel table; None takes STEPGUARD_ISA or the best.
+        threads: threads of a forward, the worker included.
+        kv: type of the KV pages, "fp16" or "fp32"; None takes the manifest's.
+        memory: bytes for KV pages.
+        chunk: most tokens of one forward.
+        ort_library: path of the ONNX Runtime library; None finds the installed wheel's.
+
+    Raises:
+        ModelFormatError: the graph is not one that this runtime can run.
+        RuntimeMissingError: no usable ONNX Runtime, or no such kernel table.
+        ValueError: an argument out of range.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        isa: str | None = None,
+        threads: int | None = None,
+        kv: str | None = None,
+        memory: int | None = None,
+        chunk: int = 512,
+        ort_library: str | None = None,
+        manifest: Manifest | None = None,
+    ) -> None:
+        folder = Path(folder)
+        manifest = manifest or load(folder)
+        architecture = manifest.architecture
+        kv = kv or manifest.quantisation.kv
+        if kv not in ("fp16", "fp32"):
+            raise ValueError(f"kv: expected 'fp16' or 'fp32', got {kv!r}")
+        self.kv = kv
+        self._core = _core.Engine(
+            model_path=str(folder / "model.onnx"),
+            ort_path=ort_library or find_onnxruntime().path,
+            isa=active_isa(isa),
+            threads=threads or default_threads(),
+            kv_half=kv == "fp16",
+            memory=memory or default_memory(),
+            chunk=chunk,
+            layers=architecture.layers,
+            kv_heads=architecture.kv_heads,
+            head_dim=architecture.head_dim,
+            delta_layers=0,
+            conv_floats=0,
+            delta_floats=0,
+            vocabulary=architecture.vocabulary,
+            context=architecture.context,
+        )
+
+    @property
+    def root(self) -> _core.State:
+        """The State that has read nothing."""
+        return self._core.root
+
+    @property
+    def isa(self) -> str:
+        """Name of the kernel table that runs."""
+        return self._core.isa
+
+    @property
+    def threads(self) -> int:
+        """Threads of a forward."""
+        return self._core.threads
+
+    @property
+    def ort_version(self) -> str:
+        """Version of the ONNX Runtime library."""
+        return self._core.ort_version
+
+    def submit(self, segments: Sequence[Segment]) -> Ticket:
+        """Queues a forest in which a parent precedes its children.
+
+        Raises:
+            ValueError: a token, output row or parent out of range; says which segment.
+            EngineClosed: the engine was closed.
+            ForkedProcessError: called in a child of fork().
+        """
+        rows = [(s.tokens, s.parent, s.keep, s.consume, s.read) for s in segments]
+        return Ticket(self._core.submit(rows))
+
+    def stats(self) -> dict[str, int | float]:
+        """Counters since loading: tokens, forwards, tokens_copied, pages_used, pages_total, slots_used,
+        slots_total, busy_seconds."""
+        return self._core.stats()
+
+    def close(self) -> None:
+        """Ends what waits with reason `closing` and joins the threads; may be called twice."""
+        self._core.close()

@@ -1,0 +1,168 @@
+"""The bitwise law: a row's bits depend only on the tokens before it, whatever else runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from stepguard.runtime import Engine, Segment, State, isa_tables
+
+Ids = npt.NDArray[np.int32]
+ROWS = np.array([1, 5, 9, 30], np.int32)
+ISAS = [table.name for table in isa_tables()]
+VOCABULARY = 200
+ORT = os.environ.get("STEPGUARD_TEST_ORT")  # another library than the installed wheel's
+
+
+def tokens(count: int, seed: int) -> Ids:
+    return np.random.default_rng(seed).integers(0, VOCABULARY, count).astype(np.int32)
+
+
+def read(engine: Engine, parent: State, ids: Ids) -> bytes:
+    """Bits of the logits and the hidden row after `ids`, which leave no trace."""
+    result = engine.submit([Segment(ids, parent, read=ROWS)]).wait(60)[0]
+    assert result.reason == "", result.message
+    return result.logits.tobytes() + result.hidden.tobytes()
+
+
+def keep(engine: Engine, parent: State, ids: Ids) -> State:
+    result = engine.submit([Segment(ids, parent, keep=True)]).wait(60)[0]
+    assert result.reason == "", result.message
+    assert result.state is not None
+    return result.state
+
+
+@pytest.fixture(params=[(isa, quant, kv) for isa in ISAS for quant, kv in
+                        (("float32", "fp32"), ("int8", "fp16"), ("int4", "fp16"))],
+                ids=lambda p: "-".join(p))
+def setting(request: pytest.FixtureRequest, tiny_models: dict[str, Path]) -> dict[str, object]:
+    isa, quant, kv = request.param
+    return {"folder": tiny_models[quant], "isa": isa, "kv": kv, "memory": 64 << 20}
+
+
+def open_engine(setting: dict[str, object], **changes: object) -> Engine:
+    return Engine(**{**setting, "threads": 1, "ort_library": ORT, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture()
+def engine(setting: dict[str, object]) -> Iterator[Engine]:
+    engine = open_engine(setting)
+    assert engine.isa == setting["isa"]
+    yield engine
+    engine.close()
+
+
+TEXT = tokens(150, 1)
+QUESTION = tokens(9, 2)
+
+
+@pytest.fixture()
+def expected(engine: Engine) -> bytes:
+    return read(engine, engine.root, np.concatenate([TEXT, QUESTION]))
+
+
+@pytest.mark.parametrize("borders", [(1,), (32,), (31, 33), (64, 96, 97, 98), tuple(range(1, 150, 7))])
+def test_step_by_step_is_one_shot(engine: Engine, expected: bytes, borders: tuple[int, ...]) -> None:
+    state = engine.root
+    for part in np.split(TEXT, borders):
+        state = keep(engine, state, part)
+    assert state.length == len(TEXT)
+    assert read(engine, state, QUESTION) == expected
+
+
+def test_questions_between_steps_leave_no_trace(engine: Engine, expected: bytes) -> None:
+    state = engine.root
+    for part in np.split(TEXT, [40, 77, 120]):
+        state = keep(engine, state, part)
+        first = read(engine, state, QUESTION)
+        read(engine, state, tokens(70, 3))
+        assert read(engine, state, QUESTION) == first
+    assert read(engine, state, QUESTION) == expected
+
+
+def test_strangers_in_the_batch_change_nothing(engine: Engine, expected: bytes) -> None:
+    segments = [Segment(tokens(n, n), engine.root, read=ROWS) for n in (1, 17, 64)]
+    segments.insert(1, Segment(TEXT, engine.root))
+    segments.append(Segment(QUESTION, 1, read=ROWS))
+    before = engine.stats()["forwards"]
+    result = engine.submit(segments).wait(60)[-1]
+    assert engine.stats()["forwards"] == before + 1
+    assert result.logits.tobytes() + result.hidden.tobytes() == expected
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 32, 512])
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+def test_chunks_and_threads_change_nothing(
+    setting: dict[str, object], expected: bytes, chunk: int, threads: int
+) -> None:
+    if chunk == 1 and threads > 2:
+        pytest.skip("one-token forwards are run with one and two threads")
+    other = open_engine(setting, chunk=chunk, threads=threads)
+    try:
+        tickets = [
+            other.submit([Segment(TEXT, other.root), Segment(QUESTION, 0, read=ROWS)])
+            for _ in range(2)
+        ]
+        for ticket in tickets:
+            result = ticket.wait(60)[1]
+            assert result.logits.tobytes() + result.hidden.tobytes() == expected
+    finally:
+        other.close()
+
+
+def test_two_children_of_one_parent(engine: Engine) -> None:
+    parent = keep(engine, engine.root, TEXT[:41])
+    left, right = tokens(20, 4), tokens(25, 5)
+    both = engine.submit(
+        [
+            Segment(left, parent, keep=True),
+            Segment(right, parent, keep=True),
+            Segment(QUESTION, 0, read=ROWS),
+            Segment(QUESTION, 1, read=ROWS),
+        ]
+    ).wait(60)
+    for branch, result in ((left, both[2]), (right, both[3])):
+        alone = read(engine, engine.root, np.concatenate([TEXT[:41], branch, QUESTION]))
+        assert result.logits.tobytes() + result.hidden.tobytes() == alone
+    for branch, result in ((left, both[0]), (right, both[1])):
+        assert result.state is not None
+        alone = read(engine, engine.root, np.concatenate([TEXT[:41], branch, QUESTION]))
+        assert read(engine, result.state, QUESTION) == alone
+
+
+def test_a_tree_of_depth_four(engine: Engine) -> None:
+    parts = [tokens(5 + 3 * i, 20 + i) for i in range(8)]
+    segments = [Segment(TEXT[:30], engine.root)]
+    paths = [TEXT[:30]]
+    for depth in range(4):
+        for branch in range(2):
+            parent = 0 if depth == 0 else len(segments) - 2
+            part = parts[2 * depth + branch]
+            segments.append(Segment(part, parent, keep=branch == 0, read=ROWS))
+            paths.append(np.concatenate([paths[parent], part]))
+    results = engine.submit(segments).wait(60)
+    for path, result in list(zip(paths, results, strict=True))[1:]:
+        alone = read(engine, engine.root, path)
+        assert result.logits.tobytes() + result.hidden.tobytes() == alone
+
+
+def test_only_new_tokens_are_computed(engine: Engine) -> None:
+    state = keep(engine, engine.root, TEXT)
+    before = engine.stats()["tokens"]
+    state = keep(engine, state, tokens(13, 6))
+    read(engine, state, QUESTION)
+    assert engine.stats()["tokens"] == before + 13 + len(QUESTION)
+
+
+def test_pages_come_back(engine: Engine) -> None:
+    used = engine.stats()["pages_used"]
+    state = keep(engine, engine.root, TEXT)
+    child = keep(engine, state, QUESTION)
+    assert engine.stats()["pages_used"] > used
+    del state, child
+    assert engine.stats()["pages_used"] == used
