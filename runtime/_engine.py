@@ -97,6 +97,7 @@ class Engine:
         folder = Path(folder)
         manifest = manifest or load(folder)
         architecture = manifest.architecture
+        delta = architecture.delta
         kv = kv or manifest.quantisation.kv
         if kv not in ("fp16", "fp32"):
             raise ValueError(f"kv: expected 'fp16' or 'fp32', got {kv!r}")
@@ -109,12 +110,12 @@ class Engine:
             kv_half=kv == "fp16",
             memory=memory or default_memory(),
             chunk=chunk,
-            layers=architecture.layers,
+            layers=architecture.attention_layers,
             kv_heads=architecture.kv_heads,
             head_dim=architecture.head_dim,
-            delta_layers=0,
-            conv_floats=0,
-            delta_floats=0,
+            delta_layers=delta.layers if delta else 0,
+            conv_floats=delta.conv_floats if delta else 0,
+            delta_floats=delta.delta_floats if delta else 0,
             vocabulary=architecture.vocabulary,
             context=architecture.context,
         )

@@ -35,7 +35,8 @@ class Attention {
     shape_.norm_offset = node.real("norm_offset");
     require(shape_.kv_heads > 0 && shape_.heads > 0 && shape_.heads % shape_.kv_heads == 0, "heads",
             "a multiple of kv_heads", shape_.heads);
-    require(shape_.head_dim > 0 && shape_.head_dim <= 512, "head_dim", "1 to 512", shape_.head_dim);
+    require(shape_.head_dim > 0 && shape_.head_dim <= kMaxHeadDim, "head_dim", "1 to 256",
+            shape_.head_dim);
     require(shape_.rotary_dim >= 0 && shape_.rotary_dim <= shape_.head_dim &&
                 shape_.rotary_dim % 2 == 0,
             "rotary_dim", "an even size up to head_dim", shape_.rotary_dim);
