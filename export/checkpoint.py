@@ -1,0 +1,111 @@
+"""Opens a checkpoint: a folder with safetensors or a .gguf file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from stepguard.errors import ExportError, ModelFormatError
+
+from .gguf_header import read_gguf_header
+from .safetensors_header import read_index, read_safetensors
+from .tensors import TensorInfo, TensorStore
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`config` is config.json, or the metadata of a GGUF file; `path` is kept as it was given."""
+
+    form: Literal["safetensors", "gguf"]
+    path: Path
+    config: dict[str, Any]
+    store: TensorStore
+
+    @property
+    def folder(self) -> Path:
+        """Where the files beside the weights lie."""
+        return self.path if self.form == "safetensors" else self.path.parent
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Reads the headers of a checkpoint.
+
+    Raises ModelFormatError for damaged files and ExportError for what is not a checkpoint that
+    can be exported, with the command that helps.
+    """
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.exists():
+        raise ExportError(str(path), expected="a checkpoint folder or .gguf file", got="nothing")
+    if path.suffix == ".gguf":
+        return _open_gguf(path)
+    raise ExportError(
+        str(path),
+        expected="a folder with config.json and *.safetensors, or a .gguf file",
+        got=f"a {path.suffix or 'nameless'} file",
+        fix="Give the folder that holds the checkpoint",
+    )
+
+
+def _open_gguf(path: Path) -> Checkpoint:
+    metadata, tensors = read_gguf_header(path)
+    if metadata.get("split.count", 0) > 1:
+        raise ExportError(
+            path.name,
+            expected="one file",
+            got=f"a split of {metadata['split.count']}",
+            fix=f"Run: llama-gguf-split --merge {path.name} merged.gguf",
+        )
+    return Checkpoint("gguf", path, metadata, TensorStore(tensors))
+
+
+def _open_folder(folder: Path) -> Checkpoint:
+    tensors = _weights(folder)
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except FileNotFoundError as error:
+        raise ExportError(
+            str(folder), expected="config.json", got="none", fix="Fetch the whole checkpoint"
+        ) from error
+    except ValueError as error:
+        raise ModelFormatError("config.json", expected="JSON", got=str(error)) from error
+    if not isinstance(config, dict):
+        raise ModelFormatError("config.json", expected="an object", got=type(config).__name__)
+    return Checkpoint("safetensors", folder, config, TensorStore(tensors))
+
+
+def _weights(folder: Path) -> dict[str, TensorInfo]:
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return read_safetensors(single)
+    if index.is_file():
+        return read_index(folder, index)
+    if (folder / "adapter_config.json").is_file():
+        raise ExportError(
+            str(folder),
+            expected="a checkpoint",
+            got="an adapter",
+            fix=f"Run: stepguard export BASE OUT --adapter {folder}",
+        )
+    if any(folder.glob("*.bin")):
+        code = (
+            "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
+            f"d = {str(folder)!r}; o = d.rstrip('/') + '-safetensors'; "
+            "M.from_pretrained(d, dtype='auto').save_pretrained(o); "
+            "T.from_pretrained(d).save_pretrained(o)"
+        )
+        raise ExportError(
+            str(folder),
+            expected="model.safetensors",
+            got="pickled .bin weights, which can run code when they are read",
+            fix=f'Convert once, if you trust the file: python -c "{code}"',
+        )
+    names = sorted(path.name for path in folder.glob("*.gguf"))
+    raise ExportError(
+        str(folder),
+        expected="model.safetensors or model.safetensors.index.json",
+        got=", ".join(names) or "neither",
+        fix="Give the .gguf file itself" if names else "Fetch the whole checkpoint",
+    )

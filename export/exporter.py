@@ -1,0 +1,238 @@
+"""From a checkpoint to a model directory."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stepguard.errors import ExportError, ModelFormatError, PromptError
+from stepguard.manifest import FILE, FORMAT, FORMAT_VERSION, Manifest
+from stepguard.prompt import Prompt, build_prompt, load_tokenizer
+
+from ._need import need
+from .arena import check_arena_order, check_graph
+from .checkpoint import Checkpoint, open_checkpoint
+from .directory import check_free, check_space, new_directory
+from .formats import QUANTS
+from .gguf_tokenizer import tokenizer_of_gguf
+from .graph import WEIGHTS, build_model
+from .hf_tokenizer import tokenizer_of_folder
+from .lora import check_fits, read_adapter
+from .official import require_prompt
+from .plan import Plan, make_plan
+from .provenance import file_hash, licence_of, names_of, origin_of
+from .quantise import SEARCH
+from .shape import Shape, shape_of_config, shape_of_gguf
+from .source import Source
+from .stream import offsets_of, write_weights
+from .tokenizer import TokenizerParts
+
+Progress = Callable[[str, int, int], None]
+MODEL, TOKENIZER = "model.onnx", "tokenizer.json"
+
+log = logging.getLogger("stepguard.export")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What was asked for beside the checkpoint and the place."""
+
+    quant: str
+    prompt: Path | None
+    template: str | None
+    adapter: Path | None
+
+
+@dataclass(frozen=True)
+class _Meter:
+    """Counts bytes for a progress callback."""
+
+    report: Progress | None
+    total: int
+    done: list[int]
+
+    def __call__(self, what: str, count: int) -> None:
+        self.done[0] += count
+        if self.report is not None:
+            self.report(what, self.done[0], self.total)
+
+
+def export_model(
+    checkpoint: Path | str,
+    out: Path | str,
+    *,
+    quant: str = "auto",
+    prompt: Path | str | None = None,
+    template: str | None = None,
+    adapter: Path | str | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> Manifest:
+    """Exports `checkpoint` (a Hugging Face folder or a .gguf file) to the new folder `out`.
+
+    Args:
+        checkpoint: a folder with config.json, safetensors and tokenizer.json, or a .gguf file.
+        out: the model directory; it appears only when it is complete.
+        quant: auto, float32, int8 or int4; `stepguard.export.formats` says what becomes of which
+            stored type.
+        prompt: an official prompt file; excludes `template`.
+        template: "short" for our own prompt, which other guards get without asking.
+        adapter: a folder with a PEFT LoRA that is merged into the weights.
+        progress: called with (what is at work, bytes done, bytes in all).
+        overwrite: replace a folder with content, in one step at the end.
+
+    Raises:
+        ExportError: not a checkpoint that can be exported, or a place that cannot be written.
+        ModelFormatError: damaged or incomplete files.
+        PromptError, TokenizerError: a prompt or tokenizer that is not supported.
+    """
+    if quant not in QUANTS:
+        raise ExportError("quant", expected=f"one of {', '.join(QUANTS)}", got=repr(quant))
+    request = _Request(
+        quant, Path(prompt) if prompt else None, template, Path(adapter) if adapter else None
+    )
+    check_free(Path(out).absolute(), overwrite)
+    for package in ("onnx", "jinja2"):
+        need(package)  # say so now, not after the weights are written
+    opened = open_checkpoint(Path(checkpoint))
+    with opened.store:
+        text = _prompt_text(opened, request)
+        source = _source(opened, request)
+        parts = _tokenizer(opened, source.shape.vocabulary)
+        tokenizer = load_tokenizer(parts.text)
+        built = build_prompt(
+            text, parts.chat_template, parts.special, tokenizer, variables=parts.variables
+        )
+        plan = make_plan(source, tuple(built.row_ids))
+        with new_directory(Path(out), overwrite) as work:
+            return _write(work, source, plan, parts.text, built, request, progress)
+
+
+def _write(
+    work: Path,
+    source: Source,
+    plan: Plan,
+    tokenizer: str,
+    prompt: Prompt,
+    request: _Request,
+    progress: Progress | None,
+) -> Manifest:
+    checkpoint = source.checkpoint
+    offsets, total = offsets_of(plan.items)
+    check_space(work, total)
+    hashed = checkpoint.path.stat().st_size if checkpoint.form == "gguf" else 0
+    meter = _Meter(progress, total + hashed, [0])
+    origin = origin_of(checkpoint, request.adapter, meter)
+    licence = licence_of(checkpoint, request.adapter)
+    _write_graph(work / MODEL, plan, offsets)
+    (work / TOKENIZER).write_text(tokenizer, encoding="utf-8")
+    for name, file in licence.files.items():
+        shutil.copyfile(file, work / name)
+    digest, count = write_weights(work / WEIGHTS, plan.items, meter)
+    need("onnx").checker.check_model(str(work / MODEL))
+    files: dict[str, Any] = {WEIGHTS: {"sha256": digest, "bytes": count}}
+    files |= _entries(work, [MODEL, TOKENIZER, *licence.files])
+    manifest = Manifest.from_dict(
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "stepguard_version": _version(),
+            "architecture": source.shape.to_manifest(),
+            "quantisation": _quantisation(plan, request.quant),
+            "prompt": prompt.to_manifest(),
+            "taxonomy": None,
+            "calibration": {},
+            "heads": {},
+            "licence": {"name": licence.name, "files": list(licence.files)},
+            "origin": origin,
+            "files": files,
+        }
+    )
+    (work / FILE).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def _prompt_text(checkpoint: Checkpoint, request: _Request) -> str:
+    """The text of the prompt file, or "short"."""
+    if request.template not in (None, "short") or (request.template and request.prompt):
+        raise PromptError(
+            "template",
+            expected='"short" or a prompt file, not both',
+            got=f"template {request.template!r}, prompt {request.prompt}",
+        )
+    if request.prompt is None:
+        if request.template is None:
+            require_prompt(names_of(checkpoint))
+        return "short"
+    try:
+        # Newlines as they are: the file is recognised by its hash.
+        return request.prompt.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(
+            str(request.prompt), expected="a prompt file in UTF-8", got=str(error)
+        ) from error
+
+
+def _source(checkpoint: Checkpoint, request: _Request) -> Source:
+    deltas = read_adapter(request.adapter) if request.adapter else {}
+    source = Source(checkpoint, _shape(checkpoint), request.quant, deltas)
+    source.check_tensors()
+    check_fits(deltas, source.matrix_shapes())
+    if deltas:
+        log.info("%d matrices are merged with the adapter", len(deltas))
+    return source
+
+
+def _shape(checkpoint: Checkpoint) -> Shape:
+    tensors = checkpoint.store.tensors
+    if checkpoint.form == "safetensors":
+        return shape_of_config(checkpoint.config, "lm_head.weight" in tensors)
+    table = tensors.get("token_embd.weight")
+    if table is None or len(table.shape) != 2:
+        raise ModelFormatError(
+            f"tensor token_embd.weight in {checkpoint.path.name}", expected="a matrix", got="none"
+        )
+    return shape_of_gguf(checkpoint.config, frozenset(tensors), table.shape[0])
+
+
+def _tokenizer(checkpoint: Checkpoint, vocabulary: int) -> TokenizerParts:
+    if checkpoint.form == "gguf":
+        return tokenizer_of_gguf(checkpoint.config, vocabulary)
+    return tokenizer_of_folder(checkpoint.folder, vocabulary)
+
+
+def _write_graph(path: Path, plan: Plan, offsets: Mapping[str, int]) -> None:
+    model = build_model(plan, offsets)
+    check_graph(model)
+    check_arena_order(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _quantisation(plan: Plan, requested: str) -> dict[str, Any]:
+    plain = set(plan.linear) == {"float32"}
+    return {
+        "requested": requested,
+        "linear": dict(plan.linear),
+        "table": plan.table,
+        "search": SEARCH if plan.linear["int4"] else "none",
+        "kv": "fp32" if plain else "fp16",
+    }
+
+
+def _entries(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"sha256": file_hash(folder / name), "bytes": (folder / name).stat().st_size}
+        for name in names
+    }
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("stepguard")
+    except importlib.metadata.PackageNotFoundError:
+        return "0+source"  # run from a source tree that was never installed

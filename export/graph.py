@@ -1,0 +1,82 @@
+"""model.onnx: the planned nodes with their weights as external data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ._need import need
+from .plan import Node, Plan
+
+DOMAIN = "stepguard"
+WEIGHTS = "weights.bin"
+_OPSET, _IR = 21, 10
+
+
+def build_model(plan: Plan, offsets: Mapping[str, int]) -> Any:
+    """The onnx.ModelProto of a plan; `offsets` are the places of the tensors in weights.bin."""
+    helper = need("onnx.helper")
+    graph = helper.make_graph(
+        [_node(helper, node) for node in plan.nodes],
+        "stepguard",
+        _inputs(helper, plan),
+        _outputs(helper, plan),
+        initializer=_initializers(plan, offsets),
+    )
+    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR, producer_name="stepguard")
+
+
+def _node(helper: Any, node: Node) -> Any:
+    return helper.make_node(
+        node.op, node.inputs, node.outputs, name=node.name, domain=DOMAIN, **node.attributes
+    )
+
+
+def _inputs(helper: Any, plan: Plan) -> list[Any]:
+    types = need("onnx").TensorProto
+    sizes: dict[str, list[str | int]] = {
+        "ids": ["T"],
+        "segments": ["S", 8],
+        "pages": ["G"],
+        "reads": ["M"],
+        "read_offsets": ["M1"],
+        "read_ids": ["R"],
+        "kv_half": [1],
+    }
+    inputs = [helper.make_tensor_value_info(n, types.INT32, dims) for n, dims in sizes.items()]
+    for layer in plan.attention_layers:
+        arena = helper.make_tensor_value_info(f"kv.{layer}", types.UINT8, ["arena", "page_bytes"])
+        inputs.append(arena)
+    return inputs
+
+
+def _outputs(helper: Any, plan: Plan) -> list[Any]:
+    kind = need("onnx").TensorProto.FLOAT
+    return [
+        helper.make_tensor_value_info("logits", kind, ["R"]),
+        helper.make_tensor_value_info("hidden", kind, ["M", plan.shape.hidden]),
+    ]
+
+
+def _initializers(plan: Plan, offsets: Mapping[str, int]) -> list[Any]:
+    onnx = need("onnx")
+    types = onnx.TensorProto
+    kinds = {
+        np.dtype(np.float32): types.FLOAT,
+        np.dtype(np.float16): types.FLOAT16,
+        np.dtype(np.int8): types.INT8,
+        np.dtype(np.uint8): types.UINT8,
+        np.dtype(np.int32): types.INT32,
+    }
+    tensors = []
+    for slot in (slot for item in plan.items for slot in item.slots):
+        tensor = onnx.TensorProto(name=slot.name, data_type=kinds[slot.dtype], dims=slot.shape)
+        tensor.data_location = types.EXTERNAL
+        places = {"location": WEIGHTS, "offset": offsets[slot.name], "length": slot.nbytes}
+        for key, value in places.items():
+            tensor.external_data.add(key=key, value=str(value))
+        tensors.append(tensor)
+    return tensors

@@ -1,0 +1,233 @@
+"""The numbers of one model, read from config.json or from the metadata of a GGUF file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stepguard.errors import ExportError, ModelFormatError
+
+from .architecture import ARCHITECTURES, Architecture
+from .rope import check_scaling
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes and switches of one model; the properties are the dimensions that tables refer to."""
+
+    architecture: Architecture
+    layers: int
+    hidden: int
+    mlp: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    context: int
+    tied: bool
+    epsilon: float
+    rope_theta: float
+    rope_scaling: Mapping[str, Any] | None
+    qkv_bias: bool
+    output_bias: bool
+
+    @property
+    def query(self) -> int:
+        """Columns of all query heads together."""
+        return self.heads * self.head_dim
+
+    @property
+    def key(self) -> int:
+        """Columns of all key heads together, and of all value heads."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def rotary_dim(self) -> int:
+        """How many dimensions of a head are rotated."""
+        return self.head_dim
+
+    def dimension(self, name: str) -> int:
+        """The size of a named dimension of an architecture table."""
+        return int(getattr(self, name))
+
+    def to_manifest(self) -> dict[str, Any]:
+        """The `architecture` object of the manifest."""
+        names = "layers hidden mlp heads kv_heads head_dim rotary_dim rope_theta vocabulary context"
+        sizes = {name: getattr(self, name) for name in [*names.split(), "tied", "epsilon"]}
+        return sizes | {
+            "name": self.architecture.name,
+            "rope_scaling": dict(self.rope_scaling) if self.rope_scaling else None,
+            "attention_bias": self.qkv_bias,
+            "qk_norm": self.architecture.qk_norm,
+        }
+
+
+class _Fields:
+    """Typed access to a mapping whose errors name the file and the key."""
+
+    def __init__(self, where: str, values: Mapping[str, Any]) -> None:
+        self.where, self.values = where, values
+
+    def _bad(self, key: str, expected: str) -> ModelFormatError:
+        return ModelFormatError(
+            f"{self.where}: {key}", expected=expected, got=repr(self.values.get(key))
+        )
+
+    def whole(self, key: str, default: int | None = None) -> int:
+        value = self.values.get(key)
+        value = default if value is None else value
+        if type(value) is not int or not 0 < value < 1 << 31:
+            raise self._bad(key, "a positive whole number")
+        return value
+
+    def real(self, key: str, default: float | None = None) -> float:
+        value = self.values.get(key)
+        value = default if value is None else value
+        if type(value) not in (int, float) or not 0 < float(value or 0) < float("inf"):
+            raise self._bad(key, "a positive number")
+        return float(value or 0)
+
+    def switch(self, key: str, default: bool) -> bool:
+        value = self.values.get(key)
+        value = default if value is None else value
+        if type(value) is not bool:
+            raise self._bad(key, "true or false")
+        return value
+
+
+def shape_of_config(config: Mapping[str, Any], has_head: bool) -> Shape:
+    """Reads config.json; `has_head` says whether the checkpoint stores lm_head."""
+    fields = _Fields("config.json", config)
+    architecture = _find("model_type", config.get("model_type"))
+    _refuse_variants(config)
+    hidden, heads = fields.whole("hidden_size"), fields.whole("num_attention_heads")
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(rope, dict):
+        raise ModelFormatError("config.json: rope", expected="an object", got=repr(rope))
+    theta = _Fields("config.json: rope", rope | {"rope_theta": rope.get("rope_theta")})
+    bias = fields.switch("attention_bias", False)
+    context = fields.whole("max_position_embeddings")
+    return _checked(
+        Shape(
+            architecture,
+            layers=fields.whole("num_hidden_layers"),
+            hidden=hidden,
+            mlp=fields.whole("intermediate_size"),
+            heads=heads,
+            kv_heads=fields.whole("num_key_value_heads", heads),
+            head_dim=fields.whole("head_dim", architecture.default_head_dim or hidden // heads),
+            vocabulary=fields.whole("vocab_size"),
+            context=context,
+            tied=fields.switch("tie_word_embeddings", not has_head),
+            epsilon=fields.real("rms_norm_eps"),
+            rope_theta=theta.real("rope_theta", fields.real("rope_theta", 10000.0)),
+            rope_scaling=check_scaling("config.json", rope, context),
+            qkv_bias=_decided(architecture.qkv_bias, bias),
+            output_bias=_decided(architecture.output_bias, bias),
+        )
+    )
+
+
+def shape_of_gguf(metadata: Mapping[str, Any], names: frozenset[str], vocabulary: int) -> Shape:
+    """Reads GGUF metadata; `names` are the file's tensors, `vocabulary` the rows of its table."""
+    architecture = _find("general.architecture", metadata.get("general.architecture"))
+    prefix = architecture.gguf + "."
+    values = {
+        key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)
+    }
+    _refuse_gguf_variants(architecture, values)
+    fields = _Fields("GGUF metadata", values)
+    hidden, heads = fields.whole("embedding_length"), fields.whole("attention.head_count")
+    head_dim = fields.whole("attention.key_length", hidden // heads)
+    for key in ("attention.value_length", "rope.dimension_count"):
+        if fields.whole(key, head_dim) != head_dim:
+            raise ExportError(
+                f"GGUF metadata: {prefix}{key}", expected=str(head_dim), got=str(values[key])
+            )
+    scaling = {
+        "rope_type": values.get("rope.scaling.type", "none"),
+        "factor": values.get("rope.scaling.factor"),
+    }
+    context = fields.whole("context_length")
+    return _checked(
+        Shape(
+            architecture,
+            layers=fields.whole("block_count"),
+            hidden=hidden,
+            mlp=fields.whole("feed_forward_length"),
+            heads=heads,
+            kv_heads=fields.whole("attention.head_count_kv", heads),
+            head_dim=head_dim,
+            vocabulary=vocabulary,
+            context=context,
+            tied="output.weight" not in names,
+            # Stored as float32: the shortest decimal that rounds to it is what was meant.
+            epsilon=_shortest(fields.real("attention.layer_norm_rms_epsilon")),
+            rope_theta=_shortest(fields.real("rope.freq_base", 10000.0)),
+            rope_scaling=check_scaling("GGUF metadata", scaling, context),
+            qkv_bias=_decided(architecture.qkv_bias, "blk.0.attn_q.bias" in names),
+            output_bias=_decided(architecture.output_bias, "blk.0.attn_output.bias" in names),
+        )
+    )
+
+
+def _decided(always: bool | None, otherwise: bool) -> bool:
+    return otherwise if always is None else always
+
+
+def _shortest(value: float) -> float:
+    return float(str(np.float32(value)))
+
+
+def _find(where: str, name: object) -> Architecture:
+    for architecture in ARCHITECTURES:
+        if name in (architecture.model_type, architecture.gguf):
+            return architecture
+    raise ExportError(
+        where,
+        expected=f"one of {', '.join(a.model_type for a in ARCHITECTURES)}",
+        got=repr(name),
+        fix="This architecture is not supported",
+    )
+
+
+def _refuse(where: str, expected: str, got: object) -> None:
+    raise ExportError(where, expected=expected, got=repr(got), fix="This variant is not supported")
+
+
+def _refuse_variants(config: Mapping[str, Any]) -> None:
+    kinds = config.get("architectures") or []
+    if not all(str(kind).endswith("ForCausalLM") for kind in kinds):
+        _refuse("config.json: architectures", "a model for causal language modelling", kinds)
+    if config.get("hidden_act", "silu") not in ("silu", "swish"):
+        _refuse("config.json: hidden_act", "silu", config["hidden_act"])
+    for key in ("mlp_bias", "quantization_config"):
+        if config.get(key):
+            _refuse(f"config.json: {key}", "none", config[key])
+    layers, first = config.get("num_hidden_layers", 0), config.get("max_window_layers", 28)
+    types = config.get("layer_types")
+    sliding = bool(config.get("use_sliding_window")) and config.get("sliding_window") is not None
+    # Qwen configs switch the window on and then exempt every layer from it, which is no window.
+    if sliding and types is None and isinstance(first, int) and first < layers:
+        _refuse("config.json: sliding_window", "full attention", config["sliding_window"])
+    if types is not None and set(types) != {"full_attention"}:
+        _refuse("config.json: layer_types", "full_attention everywhere", sorted(set(types)))
+
+
+def _refuse_gguf_variants(architecture: Architecture, values: Mapping[str, Any]) -> None:
+    for key in ("attention.sliding_window", "expert_count", "attention.scale"):
+        if values.get(key):
+            _refuse(f"GGUF metadata: {architecture.gguf}.{key}", "none", values[key])
+
+
+def _checked(shape: Shape) -> Shape:
+    if shape.heads % shape.kv_heads:
+        raise ModelFormatError(
+            "attention heads", expected=f"a multiple of {shape.kv_heads}", got=str(shape.heads)
+        )
+    if shape.head_dim % 2:
+        raise ModelFormatError("head_dim", expected="an even number", got=str(shape.head_dim))
+    return shape
