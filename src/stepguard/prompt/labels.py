@@ -1,0 +1,93 @@
+"""Where a verdict is read: the end of the question, and the ids by which the labels differ.
+
+A frame has no fixed last token: the tokenizer may merge its end with the label. So every label is
+encoded behind the question; what all labels have in common belongs to the question, the rest is the
+label's path, and the verdict is read at its first id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tokenizers import Tokenizer
+
+from stepguard.errors import PromptError
+from stepguard.prompt.pieces import Piece, common_length
+from stepguard.prompt.stream import advance
+from stepguard.prompt.template import LABELS, Spelling
+
+__all__ = ["SPELLINGS", "place_labels"]
+
+# The first of each is the one that guards are trained to answer with.
+SPELLINGS = {"safe": ("safe", "Safe"), "unsafe": ("unsafe", "Unsafe")}
+
+Labels = dict[str, tuple[Spelling, ...]]
+
+
+def place_labels(
+    question: Sequence[Piece],
+    terminator: Piece | None,
+    tokenizer: Tokenizer,
+    spellings: Mapping[str, Sequence[str]] = SPELLINGS,
+) -> tuple[tuple[Piece, ...], Labels]:
+    """The question, with what all labels begin with moved into it, and the labels' paths.
+
+    `terminator` is what ends an answer, if known. An additional spelling that does not fit, because
+    it begins otherwise than the first ones or like one of the other label, is left out. Raises
+    PromptError where no single place tells the labels apart.
+    """
+    before, stable, open_text = _open_end(question, tokenizer)
+    end = list(terminator.ids) if terminator else []
+    encoded = {
+        label: [(text, _encode(tokenizer, open_text + text) + end) for text in spellings[label]]
+        for label in LABELS
+    }
+    safe, unsafe = (encoded[label][0][1] for label in LABELS)
+    shared = safe[: common_length(safe, unsafe)]
+    if len(shared) >= min(len(safe), len(unsafe)):
+        got = " and ".join(repr(spellings[label][0]) for label in LABELS)
+        raise PromptError("labels", expected="labels that differ in an id", got=got)
+    labels = _paths(encoded, shared, len(end))
+    if shared == _encode(tokenizer, open_text):
+        return tuple(question), labels
+    moved = Piece(tokenizer.decode(shared), tuple(shared))
+    text = (Piece(stable),) if stable else ()
+    return (*before, *text, moved), labels
+
+
+def _open_end(question: Sequence[Piece], tokenizer: Tokenizer) -> tuple[Sequence[Piece], str, str]:
+    """The question as: whole pieces, text that is final, text that labels may still change."""
+    if not question or question[-1].ids:
+        return question, "", ""
+    text = question[-1].text
+    held = advance(tokenizer, "", text).held
+    if not text.endswith(held):
+        got = repr(text)[-80:]
+        raise PromptError("question", expected="text in normal form (NFC) at its end", got=got)
+    stable = text[: len(text) - len(held)]
+    if not stable and len(question) == 1:
+        # Its ids would depend on the last step, and so would the place of the verdict.
+        fix = "Let the prompt end in a longer question, or use a chat template with special tokens."
+        raise PromptError("question", expected="a fixed end", got=repr(text)[:80], fix=fix)
+    return question[:-1], stable, held
+
+
+def _paths(encoded: dict[str, list[tuple[str, list[int]]]], shared: list[int], end: int) -> Labels:
+    n = len(shared)
+    first = {label: encoded[label][0][1][n] for label in LABELS}
+    labels: Labels = {}
+    for label, other in zip(LABELS, reversed(LABELS), strict=True):
+        theirs = {ids[n] for _, ids in encoded[other] if ids[:n] == shared and len(ids) > n}
+        kept = [
+            Spelling(text, tuple(ids[n : max(len(ids) - end, n + 1)]))
+            for text, ids in encoded[label]
+            if ids[:n] == shared
+            and len(ids) > n
+            and (ids[n] == first[label] or ids[n] not in theirs)
+        ]
+        labels[label] = tuple(s for s in kept if s.path[0] != first[other])
+    return labels
+
+
+def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    return list(tokenizer.encode(text, add_special_tokens=False).ids) if text else []
