@@ -1,0 +1,22 @@
+"""stepguard: a verdict before every action of an LLM agent, in the agent's own process."""
+
+from __future__ import annotations
+
+from stepguard._version import __version__
+from stepguard.errors import StepguardError
+from stepguard.guard import Guard
+from stepguard.prompt import Step, Trajectory
+from stepguard.session import Session
+from stepguard.taxonomy import Reason, Status, Verdict
+
+__all__ = [
+    "Guard",
+    "Reason",
+    "Session",
+    "Status",
+    "Step",
+    "StepguardError",
+    "Trajectory",
+    "Verdict",
+    "__version__",
+]

@@ -1,0 +1,36 @@
+"""stepguard bench: measurements. The room `bench` has them, and is loaded when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+
+from stepguard.cli.show import formatted
+from stepguard.errors import StepguardError
+
+_DESCRIPTION = """\
+Measures: every number comes with the machine, the versions and the settings that gave it.
+
+  stepguard bench growth OUT      what a step costs at 0.5k to 8k tokens of context
+  stepguard bench fidelity        how far quantised verdicts lie from float32
+
+Needs the packages of: pip install 'stepguard[bench]'
+"""
+
+
+def add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], *, load: bool = False
+) -> None:
+    """Adds the command; its own commands only when `load` says that one of them is wanted."""
+    parser = commands.add_parser("bench", help="measure", **formatted(_DESCRIPTION))
+    if not load:
+        return
+    try:
+        from stepguard.bench.cli import add_parsers
+    except ImportError as error:
+        raise StepguardError(
+            "stepguard bench",
+            expected="the room bench and its packages",
+            got=str(error),
+            fix="Type: pip install 'stepguard[bench]'",
+        ) from error
+    add_parsers(parser.add_subparsers(title="measurements", metavar="NAME", required=True))

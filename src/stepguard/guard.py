@@ -1,0 +1,269 @@
+"""A loaded guard model: the front door."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stepguard.errors import TokenizerError, TrajectoryError
+from stepguard.integrity import recheck, verify
+from stepguard.judge import Judge
+from stepguard.known_files import KnownFiles, cache_folder
+from stepguard.manifest import Manifest, load
+from stepguard.prompt import Encoder, Prompt, Trajectory, load_tokenizer
+from stepguard.reader import Reader, wait
+from stepguard.runtime import Engine, Result, Ticket
+from stepguard.session import Session
+from stepguard.taxonomy import Reason, Verdict
+from stepguard.track import Ask, Track, forest
+
+_PAGE = 32  # tokens
+# Questions take pages of their own while they run, and other sessions take some too.
+_SHARE_OF_FREE = 0.75
+
+Progress = Callable[[int, int], None]
+TrajectoryLike = Trajectory | Mapping[str, Any]
+
+
+class Guard:
+    """Shared by any number of sessions and threads. Make it with `Guard.load`."""
+
+    def __init__(self, manifest: Manifest, prompt: Prompt, reader: Reader) -> None:
+        self.manifest = manifest
+        self.prompt = prompt
+        self._reader = reader
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        isa: str | None = None,
+        threads: int | None = None,
+        kv: str | None = None,
+        memory: int | None = None,
+        chunk: int = 512,
+        ort_library: str | None = None,
+    ) -> Guard:
+        """Opens a model directory, after checking that its files are those of its manifest.
+
+        Args:
+            path: the folder that `stepguard export` wrote.
+            isa: kernel table; None takes the variable STEPGUARD_ISA, or the best of this CPU.
+            threads: threads of a forward pass; None leaves a core to the agent where it can.
+            kv: type of the KV pages, "fp16" or "fp32"; None takes the manifest's.
+            memory: bytes for KV pages; None takes a quarter of the machine's, at most 4 GiB.
+            chunk: most tokens of one forward pass.
+            ort_library: the ONNX Runtime library; None finds the installed wheel's.
+
+        Raises:
+            ModelFormatError, ModelTamperedError: the folder cannot be used as it is.
+            PromptError, TokenizerError, TaxonomyError: its prompt, tokenizer or labels cannot.
+            RuntimeMissingError: no usable ONNX Runtime, or no such kernel table.
+            ValueError: an argument is out of range.
+        """
+        folder = Path(path)
+        manifest = load(folder)
+        with verify(folder, manifest, known=KnownFiles(cache_folder())) as verified:
+            prompt = Prompt.from_manifest(manifest.prompt)
+            tokenizer = load_tokenizer(verified.tokenizer.decode(errors="replace"))
+            encoder, judge = Encoder(prompt, tokenizer), Judge.of(manifest, prompt)
+            _check_vocabulary(manifest, tokenizer.get_vocab(), encoder)
+            engine = Engine(
+                folder,
+                isa=isa,
+                threads=threads,
+                kv=kv,
+                memory=memory,
+                chunk=chunk,
+                ort_library=ort_library,
+                manifest=manifest,
+            )
+            try:
+                recheck(verified)
+                return cls(manifest, prompt, Reader.of(engine, encoder, judge))
+            except BaseException:
+                engine.close()
+                raise
+
+    @property
+    def isa(self) -> str:
+        """Name of the kernel table that runs."""
+        return self._reader.engine.isa
+
+    @property
+    def threads(self) -> int:
+        """Threads of a forward pass."""
+        return self._reader.engine.threads
+
+    @property
+    def kv(self) -> str:
+        """Type of the KV pages."""
+        return self._reader.engine.kv
+
+    @property
+    def trained(self) -> bool:
+        """False when nothing says that this model ever learned to judge.
+
+        An official prompt belongs to a trained checkpoint; calibration and heads come from labels.
+        """
+        return self.prompt.official or bool(self.manifest.calibration or self.manifest.heads)
+
+    def stats(self) -> dict[str, int | float]:
+        """Counters of the engine since loading: tokens, forwards, pages_used, pages_total ..."""
+        self._reader.check_process()
+        return self._reader.engine.stats()
+
+    def session(self, profile: str = "") -> Session:
+        """A new trajectory. `profile` describes the agent; it is read with the first step.
+
+        Raises:
+            PromptError, TokenizerError: the profile cannot be rendered.
+            ForkedProcessError: called in a child of fork().
+        """
+        self._reader.check_process()
+        return Session(self._reader, profile)
+
+    def moderate(
+        self, trajectory: TrajectoryLike, *, progress: Progress | None = None
+    ) -> list[Verdict]:
+        """A verdict per agent action, or one at the end where there is none; reads all at once.
+
+        The same bits as pushing its steps one by one.
+
+        Args:
+            trajectory: a Trajectory, or `{"profile": ..., "contents": [...]}`.
+            progress: called now and then with tokens read and tokens to read.
+
+        Raises:
+            TrajectoryError: it is of the wrong form, or has no steps.
+            EngineClosed, ForkedProcessError: the guard cannot read any more.
+        """
+        return self.moderate_many([trajectory], progress=progress)[0]
+
+    def moderate_many(
+        self, trajectories: Iterable[TrajectoryLike], *, progress: Progress | None = None
+    ) -> list[list[Verdict]]:
+        """`moderate` for many, which share forward passes; as many at once as memory has room for.
+
+        `progress` counts the tokens of the trajectories that were begun.
+        """
+        self._reader.check_process()
+        plans = [self._asks(_as_trajectory(item)) for item in trajectories]
+        return _Queue(self._reader, progress).run(plans)
+
+    def close(self) -> None:
+        """Ends what waits with `unavailable(closing)` and frees the memory. May be called twice.
+
+        In a child of fork() it does nothing: what was loaded belongs to the parent.
+        """
+        if not self._reader.is_foreign_process():
+            self._reader.engine.close()
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _asks(self, trajectory: Trajectory) -> list[Ask]:
+        """The questions of a trajectory; what follows the last one need not be read."""
+        encoder = self._reader.encoder
+        track, asks = Track.begin(encoder, trajectory.profile), []
+        for step in trajectory.steps:
+            track = track.extend(encoder, step)
+            if step.is_action:
+                asks.append(Ask.at(track, encoder))
+                track = track.paid().answered()
+        return asks or [Ask.at(track, encoder)]
+
+
+@dataclass
+class _Waiting:
+    asks: Sequence[Ask]
+    ticket: Ticket
+    started: float
+    tokens: int
+
+
+class _Queue:
+    """Trajectories on their way through the engine, the oldest first."""
+
+    def __init__(self, reader: Reader, progress: Progress | None) -> None:
+        self._reader, self._progress = reader, progress
+        self._waiting: deque[_Waiting] = deque()
+        self._done: list[list[Verdict]] = []
+
+    def run(self, plans: Sequence[Sequence[Ask]]) -> list[list[Verdict]]:
+        stats = self._reader.engine.stats()
+        room = int((stats["pages_total"] - stats["pages_used"]) * _PAGE * _SHARE_OF_FREE)
+        sizes = [sum(ask.tokens for ask in plan) for plan in plans]
+        self._before, self._total = stats["tokens"], sum(sizes)
+        try:
+            for plan, size in zip(plans, sizes, strict=True):
+                while self._waiting and size + sum(item.tokens for item in self._waiting) > room:
+                    self._finish_oldest()
+                self._submit(plan, size)
+            while self._waiting:
+                self._finish_oldest()
+        except BaseException:
+            for item in self._waiting:
+                item.ticket.cancel()
+            raise
+        return self._done
+
+    def _submit(self, plan: Sequence[Ask], size: int) -> None:
+        segments = forest(self._reader.prefix, plan, self._reader.judge.rows)
+        ticket = self._reader.engine.submit(segments)
+        self._waiting.append(_Waiting(plan, ticket, time.perf_counter(), size))
+
+    def _finish_oldest(self) -> None:
+        item = self._waiting.popleft()
+        results = wait(item.ticket, self._watch)
+        self._watch()
+        latency = (time.perf_counter() - item.started) * 1000
+        self._done.append(_verdicts(self._reader.judge, item.asks, results, latency))
+
+    def _watch(self) -> None:
+        if self._progress is not None:
+            read = int(self._reader.engine.stats()["tokens"] - self._before)
+            self._progress(min(read, self._total), self._total)
+
+
+def _verdicts(
+    judge: Judge, asks: Sequence[Ask], results: Sequence[Result], latency: float
+) -> list[Verdict]:
+    verdicts, have = [], 0
+    for index, ask in enumerate(asks):
+        if message := ask.track.malformed:
+            made = judge.unavailable(ask, Reason.MALFORMED, message, have, latency)
+        else:
+            kept, answer = results[2 * index : 2 * index + 2]
+            if kept.state is not None:
+                have = ask.track.paid().read
+            made = judge.verdict(ask, answer, have, latency)
+        verdicts.append(made)
+    return verdicts
+
+
+def _as_trajectory(value: TrajectoryLike) -> Trajectory:
+    trajectory = value if isinstance(value, Trajectory) else Trajectory.from_dict(value)
+    if not trajectory.steps:
+        raise TrajectoryError("trajectory", expected="at least one step", got="none")
+    return trajectory
+
+
+def _check_vocabulary(manifest: Manifest, vocabulary: Mapping[str, int], encoder: Encoder) -> None:
+    template = [*encoder.prefix_ids, *encoder.question(encoder.begin("").border)]
+    most = max([*vocabulary.values(), *map(int, template)], default=0)
+    if most >= manifest.architecture.vocabulary:
+        raise TokenizerError(
+            "tokenizer.json and prompt",
+            expected=f"ids below the model's {manifest.architecture.vocabulary} rows",
+            got=f"id {most}",
+            fix="They do not belong to these weights: export the model again.",
+        )

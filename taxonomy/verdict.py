@@ -1,0 +1,71 @@
+"""What a check answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from stepguard.taxonomy.status import Reason, Status
+
+
+@dataclass(frozen=True)
+class GuardId:
+    """Which guard judged: hashes (hex) of its files and of its prompt."""
+
+    model: str
+    prompt: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a check answers about the trajectory up to and including one step."""
+
+    status: Status
+    guard: GuardId
+    mode: str
+    """How it was read: `first_token`."""
+    step: int | None = None
+    """Index of the step in the flattened trajectory; None before the first."""
+    reason: Reason | None = None
+    """Why there is no answer; only with `unavailable`."""
+    message: str = ""
+    """The reason in words, for people."""
+    margin: float | None = None
+    """Logit of unsafe minus logit of safe."""
+    score: float | None = None
+    """0 to 1, higher is less safe: a probability when `calibrated`, else the margin's sigmoid."""
+    calibrated: bool = False
+    coverage: float = 1.0
+    """Share of the trajectory's tokens that was read."""
+    tokens_read: int = 0
+    """Tokens read since the verdict before this one, this one's question included."""
+    neutralised: int = 0
+    """How often text of the trajectory so far imitated the template's delimiters."""
+    capped: int = 0
+    """How many steps so far were cut into tokens at the cap, not where the tokenizer would."""
+    unreadable: int = 0
+    """How many parts of the steps so far were no text (images ...) and were not read."""
+    latency_ms: float = 0.0
+    """From the call to the answer; of a whole trajectory, where it was read at once."""
+
+    def __post_init__(self) -> None:
+        if (self.status is Status.UNAVAILABLE) != (self.reason is not None):
+            raise ValueError("a reason belongs to `unavailable`, and to no other status")
+
+    @property
+    def allowed(self) -> bool:
+        """True only for `safe`."""
+        return self.status is Status.SAFE
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a verdict is neither true nor false: use .allowed, or compare .status")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields and `allowed`, ready for JSON."""
+        return {"allowed": self.allowed, **dataclasses.asdict(self)}
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(self.to_dict())
