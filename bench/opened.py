@@ -1,0 +1,67 @@
+"""A guard opened for measuring: what lies behind its front door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepguard.errors import ModelFormatError
+from stepguard.guard import Guard
+from stepguard.reader import Reader
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A loaded guard and the engine, encoder and judge that it reads with."""
+
+    folder: Path
+    guard: Guard
+    reader: Reader
+
+    @property
+    def weights(self) -> str:
+        """How the matrices are stored, like `int4` or `int4 + int8`."""
+        return " + ".join(sorted(self.guard.manifest.quantisation.linear))
+
+    def to_dict(self) -> dict[str, str]:
+        """Names the model in JSON."""
+        manifest = self.guard.manifest
+        return {
+            "folder": self.folder.name,
+            "sha256": manifest.sha256,
+            "architecture": manifest.architecture.name,
+            "weights": self.weights,
+            "table": manifest.quantisation.table,
+            "kv": self.guard.kv,
+            "prompt": manifest.prompt["name"],
+        }
+
+
+@contextmanager
+def opened(
+    folder: Path, *, kv: str | None = None, isa: str | None = None, threads: int | None = None
+) -> Iterator[Opened]:
+    """Loads a guard and closes it; raises what `Guard.load` raises."""
+    with Guard.load(folder, kv=kv, isa=isa, threads=threads) as guard:
+        yield Opened(folder, guard, guard._reader)
+
+
+def check_same_prompt(reference: Opened, other: Opened) -> None:
+    """Raises ModelFormatError when two guards would not read the same token ids."""
+    for name, theirs, ours in (
+        ("tokenizer.json", _tokenizer(reference), _tokenizer(other)),
+        ("prompt", reference.guard.prompt.to_manifest(), other.guard.prompt.to_manifest()),
+    ):
+        if theirs != ours:
+            raise ModelFormatError(
+                f"{other.folder}: {name}",
+                expected=f"the one of {reference.folder}",
+                got="another",
+                fix="Compare exports of one checkpoint with one prompt.",
+            )
+
+
+def _tokenizer(model: Opened) -> str:
+    return model.guard.manifest.files["tokenizer.json"].sha256

@@ -1,0 +1,87 @@
+"""Tables and JSON objects of the measurements."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from stepguard.bench.fidelity import Comparison
+from stepguard.bench.fidelity import Progress as Report
+from stepguard.bench.growth import Point
+from stepguard.bench.machine import Machine
+from stepguard.cli.show import plain
+
+
+@contextmanager
+def progress_bar(text: str) -> Iterator[Report]:
+    """A bar on standard error; nothing is drawn where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(plain(text), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def machine_text(machine: Machine) -> str:
+    """The machine for people, with a warning when it was busy."""
+    lines = machine.lines()
+    if machine.busy:
+        lines.append("Other programs are running: times will be too long, and uneven.")
+    return "\n".join(map(plain, lines))
+
+
+def growth_table(points: Sequence[Point]) -> Table:
+    """Median of each way, its range, and how many times longer the second takes."""
+    first = points[0]
+    table = Table(title=f"a step of {first.step} tokens + its verdict ({first.question} tokens)")
+    table.add_column("context", justify="right")
+    for name in ("step by step, ms", "read again, ms", "times longer"):
+        table.add_column(name, justify="right")
+    for point in points:
+        table.add_row(
+            f"{point.context:,}",
+            _median_and_range(point.step_ms),
+            _median_and_range(point.again_ms),
+            f"{point.ratio:.1f}",
+        )
+    return table
+
+
+def _median_and_range(times: Sequence[float]) -> str:
+    return f"{statistics.median(times):,.0f} ({min(times):,.0f} to {max(times):,.0f})"
+
+
+def fidelity_table(rows: Sequence[tuple[str, str, Comparison]]) -> Table:
+    """One line for each (weights, KV type, comparison)."""
+    first = rows[0][2]
+    table = Table(
+        title=f"differences from float32 over {first.verdicts} verdicts "
+        f"(its margins spread by {first.margin_spread:.2f})"
+    )
+    table.add_column("weights")
+    table.add_column("KV")
+    for name in ("margin: mean", "95 %", "max", "shift", "logits: mean", "max", "flips"):
+        table.add_column(name, justify="right")
+    for weights, kv, c in rows:
+        numbers = (
+            c.margin_mean,
+            c.margin_p95,
+            c.margin_max,
+            c.margin_bias,
+            c.logit_mean,
+            c.logit_max,
+        )
+        shown = [f"{number:.4f}" for number in numbers]
+        table.add_row(weights, kv, *shown, f"{c.flips} of {c.verdicts}")
+    return table

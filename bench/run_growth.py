@@ -1,0 +1,103 @@
+"""stepguard bench growth: one guard, one long text, two ways to a verdict."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+
+from stepguard.bench.fidelity import last_path, questions
+from stepguard.bench.growth import Ids, Point, contexts_up_to, measure_growth
+from stepguard.bench.machine import describe_machine
+from stepguard.bench.opened import Opened, opened
+from stepguard.bench.plot import need_matplotlib, plot_growth
+from stepguard.bench.report import growth_table, machine_text, progress_bar
+from stepguard.bench.samples import read_samples
+from stepguard.cli.show import console, print_json
+from stepguard.errors import TrajectoryError
+
+
+def run_growth(arguments: argparse.Namespace) -> int:
+    """Measures and prints."""
+    if arguments.plot:
+        need_matplotlib()  # before anything is measured
+    with opened(arguments.model, isa=arguments.isa, threads=arguments.threads) as model:
+        reader = model.reader
+        question = np.asarray(reader.encoder.question(reader.encoder.begin("").border), np.int32)
+        _check_lengths(arguments, model.guard.manifest.architecture.context, len(question))
+        machine = describe_machine(reader.engine)
+        with progress_bar(f"{model.folder.name}, to {arguments.to:,} tokens") as progress:
+            points = measure_growth(
+                reader.engine,
+                _text(model, arguments),
+                question,
+                reader.judge.rows,
+                contexts=contexts_up_to(arguments.to),
+                step=arguments.step,
+                repeats=arguments.repeats,
+                progress=progress,
+            )
+        facts = model.to_dict()
+    if arguments.plot:
+        plot_growth(points, machine, arguments.plot)
+    if arguments.json:
+        print_json(
+            {
+                "benchmark": "growth",
+                "machine": machine.to_dict(),
+                "model": facts,
+                "settings": _settings(arguments),
+                "points": [point.to_dict() for point in points],
+            }
+        )
+    else:
+        console().print(machine_text(machine), soft_wrap=True)
+        console().print(f"{facts['folder']}: {facts['architecture']}, {facts['weights']}")
+        console().print(growth_table(points))
+        console().print(_summary(points), soft_wrap=True)
+    return 0
+
+
+def _check_lengths(arguments: argparse.Namespace, most: int, question: int) -> None:
+    least = arguments.step + question
+    if arguments.to > most:
+        arguments.usage(f"--to {arguments.to}: the model's context is {most} tokens")
+    if contexts_up_to(arguments.to)[0] < least:
+        arguments.usage(f"--to {arguments.to}: the step and its question need {least} tokens")
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, object]:
+    return {
+        "text": [file.name for file in arguments.data] or "random token ids",
+        "step": arguments.step,
+        "repeats": arguments.repeats,
+        "seed": arguments.seed,
+    }
+
+
+def _text(model: Opened, arguments: argparse.Namespace) -> Ids:
+    """int32 [at least the longest context]: trajectories on end, or random ids."""
+    wanted = arguments.to
+    if not arguments.data:
+        rng = np.random.default_rng(arguments.seed)
+        vocabulary = model.guard.manifest.architecture.vocabulary
+        return rng.integers(0, vocabulary, wanted, dtype=np.int32)
+    encoder, parts, size = model.reader.encoder, [], 0
+    # A trajectory is rarely shorter than 64 tokens.
+    for sample in read_samples(arguments.data, wanted // 64 + 1, arguments.seed):
+        parts.append(last_path(encoder, questions(encoder, sample.trajectory, wanted)))
+        size += len(parts[-1])
+        if size >= wanted:
+            text: Ids = np.concatenate(parts)[:wanted]
+            return text
+    raise TrajectoryError("--data", expected=f"text of {wanted} tokens", got=f"{size} tokens")
+
+
+def _summary(points: Sequence[Point]) -> str:
+    first, last = points[0], points[-1]
+    return (
+        f"From {first.context:,} to {last.context:,} tokens a step becomes "
+        f"{last.step_median / first.step_median:.1f} times as slow, reading everything again "
+        f"{last.again_median / first.again_median:.1f} times."
+    )
