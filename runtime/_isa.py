@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from stepguard.errors import RuntimeMissingError
 from stepguard.runtime import _core
+
+from stepguard.errors import RuntimeMissingError
 
 ISA_VARIABLE = "STEPGUARD_ISA"
 

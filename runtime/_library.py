@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from stepguard.errors import RuntimeMissingError
 from stepguard.runtime import _core
+
+from stepguard.errors import RuntimeMissingError
 
 _WHEELS = ("onnxruntime", "onnxruntime-gpu")
 _FIX = "Type: pip install 'stepguard[cpu]' (or 'stepguard[gpu]')"
@@ -51,7 +52,9 @@ def find_onnxruntime() -> OrtLibrary:
     wheels = _installed_wheels()
     if not wheels:
         raise RuntimeMissingError(
-            "ONNX Runtime", expected="one of the wheels onnxruntime, onnxruntime-gpu", got="none",
+            "ONNX Runtime",
+            expected="one of the wheels onnxruntime, onnxruntime-gpu",
+            got="none",
             fix=_FIX,
         )
     if len(wheels) > 1:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from stepguard.runtime import Engine, Segment
 
 from stepguard.errors import (
     EngineClosed,
@@ -19,7 +20,6 @@ from stepguard.errors import (
     ModelFormatError,
     RuntimeMissingError,
 )
-from stepguard.runtime import Engine, Segment
 
 ROWS = np.array([1, 5], np.int32)
 
@@ -28,7 +28,7 @@ def ids(*values: int) -> np.ndarray:
     return np.array(values, np.int32)
 
 
-@pytest.fixture()
+@pytest.fixture
 def engine(tiny_models: dict[str, Path]) -> Iterator[Engine]:
     ort = os.environ.get("STEPGUARD_TEST_ORT")
     engine = Engine(tiny_models["int8"], threads=2, memory=16 << 20, ort_library=ort)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-
 from stepguard.runtime import Engine, Segment, State, isa_tables
 
 Ids = npt.NDArray[np.int32]
@@ -37,9 +36,14 @@ def keep(engine: Engine, parent: State, ids: Ids) -> State:
     return result.state
 
 
-@pytest.fixture(params=[(isa, quant, kv) for isa in ISAS for quant, kv in
-                        (("float32", "fp32"), ("int8", "fp16"), ("int4", "fp16"))],
-                ids=lambda p: "-".join(p))
+@pytest.fixture(
+    params=[
+        (isa, quant, kv)
+        for isa in ISAS
+        for quant, kv in (("float32", "fp32"), ("int8", "fp16"), ("int4", "fp16"))
+    ],
+    ids=lambda p: "-".join(p),
+)
 def setting(request: pytest.FixtureRequest, tiny_models: dict[str, Path]) -> dict[str, object]:
     isa, quant, kv = request.param
     return {"folder": tiny_models[quant], "isa": isa, "kv": kv, "memory": 64 << 20}
@@ -49,10 +53,11 @@ def open_engine(setting: dict[str, object], **changes: object) -> Engine:
     return Engine(**{**setting, "threads": 1, "ort_library": ORT, **changes})  # type: ignore[arg-type]
 
 
-@pytest.fixture()
+@pytest.fixture
 def engine(setting: dict[str, object]) -> Iterator[Engine]:
     engine = open_engine(setting)
     assert engine.isa == setting["isa"]
+    assert ORT is None or ORT.endswith(engine.ort_version)
     yield engine
     engine.close()
 
@@ -61,13 +66,17 @@ TEXT = tokens(150, 1)
 QUESTION = tokens(9, 2)
 
 
-@pytest.fixture()
+@pytest.fixture
 def expected(engine: Engine) -> bytes:
     return read(engine, engine.root, np.concatenate([TEXT, QUESTION]))
 
 
-@pytest.mark.parametrize("borders", [(1,), (32,), (31, 33), (64, 96, 97, 98), tuple(range(1, 150, 7))])
-def test_step_by_step_is_one_shot(engine: Engine, expected: bytes, borders: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "borders", [(1,), (32,), (31, 33), (64, 96, 97, 98), tuple(range(1, 150, 7))]
+)
+def test_step_by_step_is_one_shot(
+    engine: Engine, expected: bytes, borders: tuple[int, ...]
+) -> None:
     state = engine.root
     for part in np.split(TEXT, borders):
         state = keep(engine, state, part)

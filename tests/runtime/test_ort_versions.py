@@ -99,7 +99,13 @@ def test_beside_an_imported_onnxruntime(
         library=str(library),
         theirs_first=theirs_first,
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
-                          env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"}, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "both ran" in done.stdout

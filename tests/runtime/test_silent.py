@@ -18,7 +18,9 @@ threads = lambda: len(os.listdir("/proc/self/task"))
 before = threads()
 guard = Guard.load({model!r}, threads=2)
 verdicts = guard.moderate({{"profile": "p", "contents": [
-    {{"role": "user", "content": "hello"}}, {{"role": "agent", "thought": "", "action": "ls{{}}"}}]}})
+    {{"role": "user", "content": "hello"}},
+    {{"role": "agent", "thought": "", "action": "ls{{}}"}},
+]}})
 assert len(verdicts) == 1
 running = threads() - before
 time.sleep({seconds})
@@ -57,7 +59,9 @@ def check(stdout: str, log: str, home: Path) -> None:
     assert not sockets, sockets
     connects = [line for line in log.splitlines() if "connect(" in line and "AF_UNIX" not in line]
     assert not connects, connects
-    written = re.findall(r'(?:openat\(AT_FDCWD, |creat\(|open\()"([^"]+)", [^)]*O_(?:WRONLY|RDWR)', log)
+    written = re.findall(
+        r'(?:openat\(AT_FDCWD, |creat\(|open\()"([^"]+)", [^)]*O_(?:WRONLY|RDWR)', log
+    )
     allowed = (str(home / "tmp"), str(home / ".cache" / "stepguard"), "/dev/")
     outside = [path for path in written if not path.startswith(allowed)]
     assert not outside, outside
