@@ -15,6 +15,7 @@ constexpr int kPage = 32;         // tokens of a KV page = keys of an attention 
 constexpr int kPanel = 16;        // output columns of a weight panel
 constexpr int kBlock = 32;        // weights that share a scale
 constexpr int kMaxHeadDim = 256;  // attention keeps rows of this size on the stack
+constexpr int kMaxConvWidth = 8;
 
 enum class WeightFormat : int32_t { kFloat32 = 0, kInt8 = 1, kInt4 = 2 };
 enum class Epilogue : int32_t { kNone = 0, kResidual = 1, kSwiGlu = 2 };
@@ -49,6 +50,36 @@ struct AttentionShape {
   bool kv_half = false;  // pages in fp16, else float32
   // Bytes of one page: per kv head a K plane [head_dim][32], then a V plane [32][head_dim].
   int64_t page_bytes() const { return kv_heads * 2 * kPage * head_dim * (kv_half ? 2 : 4); }
+};
+
+// A Gated DeltaNet layer. Its rows hold k_heads heads of q, as many of k (k_dim each), then v_heads
+// heads of v (v_dim each): the channels of the convolution. v_heads is a multiple of k_heads, and
+// consecutive v heads share a k head. Both dims are at most kMaxHeadDim.
+struct DeltaShape {
+  int64_t k_heads = 0, v_heads = 0, k_dim = 0, v_dim = 0;
+  int64_t conv_width = 0;              // 2 to kMaxConvWidth
+  float epsilon = 1e-6F;               // of the gated norm
+  const float* conv_weight = nullptr;  // [channels][conv_width], oldest token first
+  const float* a_log = nullptr;        // [v_heads]
+  const float* dt_bias = nullptr;      // [v_heads]
+  const float* norm = nullptr;         // [v_dim]
+};
+
+// One segment of such a layer. A null source stands for zeros, the state that has read nothing; a
+// null target for an end that nobody needs. Source and target may be the same memory.
+struct DeltaCall {
+  int64_t rows = 0;
+  const float* qkvz = nullptr;         // [rows][channels + v_heads * v_dim]
+  const float* ba = nullptr;           // [rows][2][v_heads]
+  const float* conv_source = nullptr;  // [channels][conv_width - 1], oldest token first
+  float* conv_target = nullptr;
+  const float* delta_source = nullptr;  // [v_heads][k_dim][v_dim]
+  float* delta_target = nullptr;
+  // Written by prepare and read by rule: the heads of q, k and v one after the other, [rows][dim]
+  // each; and decay and beta, [v_heads][rows][2].
+  float* qkv = nullptr;
+  float* gates = nullptr;
+  float* out = nullptr;  // [rows][v_heads * v_dim]
 };
 
 // One table per instruction set.
@@ -94,6 +125,20 @@ struct KernelTable {
 
   // Copies the first `tokens` slots of one page to another.
   void (*copy_page)(const AttentionShape& shape, const void* source, void* target, int64_t tokens);
+
+  // x[r][i] *= sigmoid(gate[r][i]): the output gate of attention.
+  void (*sigmoid_gate)(const float* gate, int64_t gate_stride, int64_t rows, int64_t width,
+                       float* x, int64_t stride);
+
+  // The gated delta rule in two parts. Prepare, for units [begin, end) of the 2 k_heads + v_heads
+  // heads of q, k and v: causal convolution over the tokens and SiLU; q and k to unit length, q
+  // then divided by sqrt(k_dim); the gates of a v head. Then the rule for v heads [begin, end),
+  // once all units are prepared, token by token on a float32 state S:
+  //   S *= decay; d = beta * (v - k.S); S += k d; o = q.S; out = rms_norm(o) * norm * silu(z)
+  void (*delta_prepare)(const DeltaShape& shape, const DeltaCall& call, int64_t unit_begin,
+                        int64_t unit_end);
+  void (*delta_rule)(const DeltaShape& shape, const DeltaCall& call, int64_t head_begin,
+                     int64_t head_end);
 };
 
 // Tables that this build has and this CPU and operating system can run, best first; `generic`,

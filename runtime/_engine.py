@@ -152,8 +152,9 @@ class Engine:
         return Ticket(self._core.submit(rows))
 
     def stats(self) -> dict[str, int | float]:
-        """Counters since loading: tokens, forwards, tokens_copied, pages_used, pages_total, slots_used,
-        slots_total, busy_seconds."""
+        """Counters since loading: tokens, forwards, tokens_copied, pages_used, pages_total,
+        slots_used, slots_total, busy_seconds.
+        """
         return self._core.stats()
 
     def close(self) -> None:

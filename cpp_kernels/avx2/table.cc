@@ -17,6 +17,9 @@ const KernelTable kTable = {
     attention_prepare,
     attention,
     copy_page,
+    sigmoid_gate,
+    delta_prepare,
+    delta_rule,
 };
 
 }  // namespace stepguard::avx2

@@ -13,7 +13,17 @@ struct Tile {
   int64_t segment, begin, rows;
 };
 
-// qkv [T, (heads + 2 kv_heads) * head_dim] -> [T, heads * head_dim]; writes the layer's pages.
+// 0 where the node lacks the attribute.
+int64_t optional_integer(const NodeInfo& node, const char* attribute) {
+  try {
+    return node.integer(attribute);
+  } catch (const OpError&) {
+    return 0;
+  }
+}
+
+// qkv [T, (heads + 2 kv_heads) * head_dim] -> [T, heads * head_dim]; writes the layer's pages. With
+// an output gate, heads * head_dim columns of gate follow in the rows of qkv.
 class Attention {
  public:
   static constexpr const char* name = "Attention";
@@ -40,13 +50,16 @@ class Attention {
     require(shape_.rotary_dim >= 0 && shape_.rotary_dim <= shape_.head_dim &&
                 shape_.rotary_dim % 2 == 0,
             "rotary_dim", "an even size up to head_dim", shape_.rotary_dim);
+    const int64_t gate = optional_integer(node, "gate");
+    require(gate == 0 || gate == 1, "gate", "0 or 1", gate);
+    gated_ = gate == 1;
   }
 
   void compute(Call& call) const {
     OpContext& context = call.context();
     AttentionShape shape = shape_;
-    const int64_t dim = shape.head_dim, width = (shape.heads + 2 * shape.kv_heads) * dim;
-    const Tensor qkv = call.input(0, "qkv", {-1, width});
+    const int64_t dim = shape.head_dim;
+    const Tensor qkv = call.input(0, "qkv", {-1, row_width()});
     const int64_t rows = qkv.shape[0];
     shape.kv_half = *call.input(4, "kv_half", {1}).as<int32_t>() != 0;
     if (call.input(6).present()) shape.q_norm = call.input(6, "q_norm", {dim}).as<float>();
@@ -65,14 +78,20 @@ class Attention {
     append(context, shape, qkv.as<float>(), rotary, table, rows, static_cast<uint8_t*>(arena.data),
            q);
     copy(context, shape, table, static_cast<uint8_t*>(arena.data));
-    attend(context, shape, table, arena.data, q, out);
+    attend(context, shape, table, arena.data, q, qkv.as<float>(), out);
   }
 
  private:
+  // Columns before the gate, and of a whole row of qkv.
+  int64_t gate_column() const { return (shape_.heads + 2 * shape_.kv_heads) * shape_.head_dim; }
+  int64_t row_width() const {
+    return gate_column() + (gated_ ? shape_.heads * shape_.head_dim : 0);
+  }
+
   // New keys and values go to their slots: positions that no other segment of the batch writes.
-  static void append(OpContext& context, const AttentionShape& shape, const float* qkv,
-                     const Rotary& rotary, const SegmentTable& table, int64_t rows, uint8_t* arena,
-                     float* q) {
+  void append(OpContext& context, const AttentionShape& shape, const float* qkv,
+              const Rotary& rotary, const SegmentTable& table, int64_t rows, uint8_t* arena,
+              float* q) const {
     std::vector<std::pair<int32_t, int32_t>> slots(static_cast<size_t>(rows));  // page, slot
     for (int64_t s = 0; s < table.count; ++s) {
       const SegmentRow& segment = table.segments[s];
@@ -83,7 +102,7 @@ class Attention {
       }
     }
     const int64_t half = shape.rotary_dim / 2, bytes = shape.page_bytes();
-    const int64_t width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
+    const int64_t width = row_width();
     context.parallel->for_range(rows, 8, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         const auto [page, slot] = slots[static_cast<size_t>(r)];
@@ -106,8 +125,8 @@ class Attention {
     }
   }
 
-  static void attend(OpContext& context, const AttentionShape& shape, const SegmentTable& table,
-                     const void* arena, const float* q, float* out) {
+  void attend(OpContext& context, const AttentionShape& shape, const SegmentTable& table,
+              const void* arena, const float* q, const float* qkv, float* out) const {
     std::vector<Tile> tiles;
     for (int64_t s = 0; s < table.count; ++s) {
       const int64_t rows = table.segments[s].rows;
@@ -123,15 +142,22 @@ class Attention {
         const Tile& tile = tiles[static_cast<size_t>(item / shape.kv_heads)];
         const SegmentRow& segment = table.segments[tile.segment];
         const int64_t row = segment.first_row + tile.begin;
+        const int64_t kv_head = item % shape.kv_heads;
         context.table->attention(shape, q + row * stride, segment.position + tile.begin, tile.rows,
-                                 table.pages + segment.page_start, arena, item % shape.kv_heads,
+                                 table.pages + segment.page_start, arena, kv_head,
                                  out + row * stride);
+        if (!gated_) continue;
+        const int64_t width = stride / shape.kv_heads;  // columns of one kv head's queries
+        context.table->sigmoid_gate(qkv + row * row_width() + gate_column() + kv_head * width,
+                                    row_width(), tile.rows, width,
+                                    out + row * stride + kv_head * width, stride);
       }
     });
     if (context.cancelled.load(std::memory_order_relaxed)) throw OpError("cancelled");
   }
 
   AttentionShape shape_;
+  bool gated_ = false;
 };
 
 }  // namespace

@@ -11,11 +11,13 @@ namespace stepguard {
 // In the order in which a forward meets them. The objects must outlive the session.
 std::vector<std::unique_ptr<BoundOp>> bind_ops(OpContext& context);
 
-// Defined in embed.cc, rms_norm.cc, linear.cc, attention.cc and read_out.cc.
+// Defined in embed.cc, rms_norm.cc, linear.cc, attention.cc, delta_net.cc and
+// read_out.cc.
 BoundOp bind_embed(OpContext& context);
 BoundOp bind_rms_norm(OpContext& context);
 BoundOp bind_linear(OpContext& context);
 BoundOp bind_attention(OpContext& context);
+BoundOp bind_delta_net(OpContext& context);
 BoundOp bind_read_out(OpContext& context);
 
 }  // namespace stepguard

@@ -24,5 +24,11 @@ void attention_prepare(const AttentionShape& shape, const float* qkv, const floa
                        void* page, int64_t slot);
 void attention(const AttentionShape& shape, const float* q, int64_t position, int64_t rows,
                const int32_t* pages, const void* arena, int64_t kv_head, float* out);
+void sigmoid_gate(const float* gate, int64_t gate_stride, int64_t rows, int64_t width, float* x,
+                  int64_t stride);
+void delta_prepare(const DeltaShape& shape, const DeltaCall& call, int64_t unit_begin,
+                   int64_t unit_end);
+void delta_rule(const DeltaShape& shape, const DeltaCall& call, int64_t head_begin,
+                int64_t head_end);
 
 }  // namespace stepguard::reference

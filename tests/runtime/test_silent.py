@@ -1,4 +1,4 @@
-"""Nothing leaves the machine: no socket, no foreign thread, no file outside model, cache and temp."""
+"""Nothing leaves the machine: no socket, no foreign thread, no file outside model and temp."""
 
 from __future__ import annotations
 
