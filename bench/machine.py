@@ -78,4 +78,3 @@ def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
         if key.strip() == "model name" and value.strip():
             return value.strip()
     return platform.machine()
-

@@ -17,6 +17,8 @@ from stepguard.bench.samples import read_samples
 from stepguard.cli.show import console, print_json
 from stepguard.errors import TrajectoryError
 
+_UNCUT = 1 << 31
+
 
 def run_growth(arguments: argparse.Namespace) -> int:
     """Measures and prints."""
@@ -82,11 +84,12 @@ def _text(model: Opened, arguments: argparse.Namespace) -> Ids:
     if not arguments.data:
         rng = np.random.default_rng(arguments.seed)
         vocabulary = model.guard.manifest.architecture.vocabulary
-        return rng.integers(0, vocabulary, wanted, dtype=np.int32)
+        random: Ids = rng.integers(0, vocabulary, wanted, dtype=np.int32)
+        return random
     encoder, parts, size = model.reader.encoder, [], 0
     # A trajectory is rarely shorter than 64 tokens.
     for sample in read_samples(arguments.data, wanted // 64 + 1, arguments.seed):
-        parts.append(last_path(encoder, questions(encoder, sample.trajectory, wanted)))
+        parts.append(last_path(encoder, questions(encoder, sample.trajectory, _UNCUT)))
         size += len(parts[-1])
         if size >= wanted:
             text: Ids = np.concatenate(parts)[:wanted]

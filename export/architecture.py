@@ -3,7 +3,7 @@
 A layer is a list of operations over two registers: the residual stream, and the value that a norm
 takes from it and that the following operations hand on. `Norm` reads the stream; a `Linear` with
 epilogue "residual" adds to the stream and so ends a branch. A hybrid architecture has several kinds
-of layers and a rule that says which layer is which.
+of layers; `Shape.kinds` says which layer is which.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class Projection:
     columns: str
     bias: str = ""  # the attribute of Shape that says whether a bias exists; "" never
     rotary: bool = False  # its rows are rotated, so some GGUF converters permute them
+    # The stored matrix alternates heads of two projections: this is its "first" or "second".
+    half: Literal["", "first", "second"] = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Linear:
     name: str
     parts: tuple[Projection, ...]
     epilogue: Epilogue = "none"
+    exact: bool = False  # float32 in every export: small, and sensitive
+    aside: bool = False  # its result waits for a DeltaNet; the branch goes on with what it read
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,24 @@ class Attention:
     k_norm: tuple[str, str] = ("self_attn.k_norm", "attn_k_norm")
 
 
-Operation = Norm | Linear | Attention
+@dataclass(frozen=True)
+class Vector:
+    """A small tensor that stays float32: its name in the graph, and its full name in a layer."""
+
+    name: str
+    hf: str
+    dimensions: tuple[str | Literal[1], ...]  # as stored; those of 1 are left out of the graph
+
+
+@dataclass(frozen=True)
+class DeltaNet:
+    """The gated delta rule over packed q, k, v and z rows, and over the b and a set aside."""
+
+    name: str
+    vectors: tuple[Vector, ...]
+
+
+Operation = Norm | Linear | Attention | DeltaNet
 
 
 @dataclass(frozen=True)
@@ -65,37 +86,24 @@ class Architecture:
 
     name: str
     model_type: str  # of config.json
-    gguf: str  # general.architecture
+    gguf: str  # general.architecture; "" where GGUF files of it are not read
     gguf_permuted: bool  # rows of q and k are stored in llama.cpp's order of rotary pairs
     qkv_bias: bool | None
     output_bias: bool | None
     qk_norm: bool
     default_head_dim: int | None = None  # None: hidden / heads
     layers: dict[str, tuple[Operation, ...]] = field(default_factory=dict)
-    norm_offset: float = 0.0  # norms scale by offset + weight
-
-    def layer_kind(self, layer: int) -> str:
-        """Which entry of `layers` describes this layer."""
-        del layer  # one kind so far; a hybrid alternates
-        return next(iter(self.layers))
+    norm_offset: float = 0.0  # norms of the stream and of heads scale by offset + weight
+    output_gate: bool = False  # heads of attention are scaled by sigmoid of as many gate columns
 
 
-_DENSE: tuple[Operation, ...] = (
-    Norm("attention.norm", "input_layernorm", "attn_norm"),
-    Linear(
-        "attention.qkv",
-        (
-            Projection("self_attn.q_proj", "attn_q", "query", "hidden", "qkv_bias", rotary=True),
-            Projection("self_attn.k_proj", "attn_k", "key", "hidden", "qkv_bias", rotary=True),
-            Projection("self_attn.v_proj", "attn_v", "key", "hidden", "qkv_bias"),
-        ),
-    ),
-    Attention("attention"),
-    Linear(
-        "attention.out",
-        (Projection("self_attn.o_proj", "attn_output", "hidden", "query", "output_bias"),),
-        "residual",
-    ),
+_ATTENTION_NORM = Norm("attention.norm", "input_layernorm", "attn_norm")
+_ATTENTION_OUT = Linear(
+    "attention.out",
+    (Projection("self_attn.o_proj", "attn_output", "hidden", "query", "output_bias"),),
+    "residual",
+)
+_MLP: tuple[Operation, ...] = (
     Norm("mlp.norm", "post_attention_layernorm", "ffn_norm"),
     Linear(
         "mlp.gate_up",
@@ -108,8 +116,83 @@ _DENSE: tuple[Operation, ...] = (
     Linear("mlp.down", (Projection("mlp.down_proj", "ffn_down", "hidden", "mlp"),), "residual"),
 )
 
+_DENSE: tuple[Operation, ...] = (
+    _ATTENTION_NORM,
+    Linear(
+        "attention.qkv",
+        (
+            Projection("self_attn.q_proj", "attn_q", "query", "hidden", "qkv_bias", rotary=True),
+            Projection("self_attn.k_proj", "attn_k", "key", "hidden", "qkv_bias", rotary=True),
+            Projection("self_attn.v_proj", "attn_v", "key", "hidden", "qkv_bias"),
+        ),
+    ),
+    Attention("attention"),
+    _ATTENTION_OUT,
+    *_MLP,
+)
+
+_GATED: tuple[Operation, ...] = (
+    _ATTENTION_NORM,
+    Linear(
+        "attention.qkv",
+        (
+            Projection("self_attn.q_proj", "", "query", "hidden", "qkv_bias", half="first"),
+            Projection("self_attn.k_proj", "", "key", "hidden", "qkv_bias"),
+            Projection("self_attn.v_proj", "", "key", "hidden", "qkv_bias"),
+            Projection("self_attn.q_proj", "", "query", "hidden", "qkv_bias", half="second"),
+        ),
+    ),
+    Attention("attention"),
+    _ATTENTION_OUT,
+    *_MLP,
+)
+
+_DELTA: tuple[Operation, ...] = (
+    Norm("delta.norm", "input_layernorm", ""),
+    Linear(
+        "delta.gates",
+        (
+            Projection("linear_attn.in_proj_b", "", "v_heads", "hidden"),
+            Projection("linear_attn.in_proj_a", "", "v_heads", "hidden"),
+        ),
+        exact=True,
+        aside=True,
+    ),
+    Linear(
+        "delta.in",
+        (
+            Projection("linear_attn.in_proj_qkv", "", "channels", "hidden"),
+            Projection("linear_attn.in_proj_z", "", "values", "hidden"),
+        ),
+    ),
+    DeltaNet(
+        "delta",
+        (
+            Vector("conv.weight", "linear_attn.conv1d.weight", ("channels", 1, "conv_width")),
+            Vector("a_log", "linear_attn.A_log", ("v_heads",)),
+            Vector("dt_bias", "linear_attn.dt_bias", ("v_heads",)),
+            Vector("head_norm.weight", "linear_attn.norm.weight", ("v_dim",)),
+        ),
+    ),
+    Linear("delta.out", (Projection("linear_attn.out_proj", "", "hidden", "values"),), "residual"),
+    *_MLP,
+)
+
 ARCHITECTURES = (
     Architecture("llama", "llama", "llama", True, None, None, False, None, {"attention": _DENSE}),
     Architecture("qwen2", "qwen2", "qwen2", False, True, False, False, None, {"attention": _DENSE}),
     Architecture("qwen3", "qwen3", "qwen3", False, None, None, True, 128, {"attention": _DENSE}),
+    Architecture(
+        "qwen3_5",
+        "qwen3_5_text",
+        "",
+        False,
+        None,
+        None,
+        True,
+        256,
+        {"delta": _DELTA, "attention": _GATED},
+        norm_offset=1.0,
+        output_gate=True,
+    ),
 )

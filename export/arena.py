@@ -11,13 +11,14 @@ from typing import Any
 
 from stepguard.errors import ExportError
 
-ARENA_PREFIXES = ("kv.",)
+ARENA_PREFIXES = ("kv.", "conv.", "delta.")
 
 
 def check_arena_order(model: Any) -> None:
     """Raises ExportError when two nodes touch one arena input without a path between them.
 
-    `model` is an onnx.ModelProto; arena inputs are graph inputs named `kv.*`.
+    `model` is an onnx.ModelProto; arena inputs are graph inputs named `kv.*`, `conv.*`
+    or `delta.*`.
     """
     graph = model.graph
     arenas = {i.name for i in graph.input if i.name.startswith(ARENA_PREFIXES)}

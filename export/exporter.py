@@ -31,6 +31,7 @@ from .shape import Shape, shape_of_config, shape_of_gguf
 from .source import Source
 from .stream import offsets_of, write_weights
 from .tokenizer import TokenizerParts
+from .tower import text_name, text_tower
 
 Progress = Callable[[str, int, int], None]
 MODEL, TOKENIZER = "model.onnx", "tokenizer.json"
@@ -99,7 +100,7 @@ def export_model(
     check_free(Path(out).absolute(), overwrite)
     for package in ("onnx", "jinja2"):
         need(package)  # say so now, not after the weights are written
-    opened = open_checkpoint(Path(checkpoint))
+    opened = text_tower(open_checkpoint(Path(checkpoint)))
     with opened.store:
         text = _prompt_text(opened, request)
         source = _source(opened, request)
@@ -179,7 +180,8 @@ def _prompt_text(checkpoint: Checkpoint, request: _Request) -> str:
 
 
 def _source(checkpoint: Checkpoint, request: _Request) -> Source:
-    deltas = read_adapter(request.adapter) if request.adapter else {}
+    adapter = read_adapter(request.adapter) if request.adapter else {}
+    deltas = {text_name(name): delta for name, delta in adapter.items()}
     source = Source(checkpoint, _shape(checkpoint), request.quant, deltas)
     source.check_tensors()
     check_fits(deltas, source.matrix_shapes())

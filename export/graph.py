@@ -47,10 +47,14 @@ def _inputs(helper: Any, plan: Plan) -> list[Any]:
         "kv_half": [1],
     }
     inputs = [helper.make_tensor_value_info(n, types.INT32, dims) for n, dims in sizes.items()]
-    for layer in plan.attention_layers:
-        arena = helper.make_tensor_value_info(f"kv.{layer}", types.UINT8, ["arena", "page_bytes"])
-        inputs.append(arena)
-    return inputs
+    if plan.delta_layers:
+        inputs.append(helper.make_tensor_value_info("slots", types.INT32, ["S", 2]))
+    pages = ["arena", "page_bytes"]
+    arenas = [(f"kv.{i}", types.UINT8, pages) for i in range(plan.attention_layers)]
+    for i in range(plan.delta_layers):
+        arenas.append((f"conv.{i}", types.FLOAT, ["slot", "conv_floats"]))
+        arenas.append((f"delta.{i}", types.FLOAT, ["slot", "delta_floats"]))
+    return inputs + [helper.make_tensor_value_info(*arena) for arena in arenas]
 
 
 def _outputs(helper: Any, plan: Plan) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,6 +31,8 @@ class Part:
 
     `permuted_head` is the head size when the file stores the rotary pairs of each head side by
     side (llama.cpp's order for Llama), else 0. `kept` says that stored blocks stay bit for bit.
+    `paired_head` is the head size when the file alternates heads of two matrices, else 0; this is
+    the first of them or, with `half` 1, the second.
     """
 
     store: TensorStore
@@ -38,6 +40,8 @@ class Part:
     kept: bool = False
     permuted_head: int = 0
     delta: Delta | None = None
+    paired_head: int = 0
+    half: int = 0
 
     @property
     def kind(self) -> str:
@@ -48,30 +52,45 @@ class Part:
     def shape(self) -> tuple[int, int]:
         """(rows, columns)."""
         rows, columns = self.store.tensors[self.name].shape
-        return rows, columns
+        return rows // 2 if self.paired_head else rows, columns
 
     def floats(self, begin: int, end: int) -> Floats:
         """float32 [end - begin, k], what the adapter adds included."""
-        first, last = self._cover(begin, end)
-        rows: Floats = self._reorder(self.store.rows(self.name, first, last))
-        rows = rows[begin - first : end - first]
-        return rows if self.delta is None else rows + self.delta.rows(begin, end)
+        rows: Floats = self._taken(lambda a, b: self.store.rows(self.name, a, b), begin, end)
+        if self.delta is None:
+            return rows
+        # An adapter has the order of the reference implementation, which alternates heads too.
+        added = self._taken if self.paired_head else _as_stored
+        return rows + added(self.delta.rows, begin, end)
 
     def blocks(self, begin: int, end: int, form: Format) -> Blocks:
         """The rows as blocks of `form` (int8, int4), passed through when they are kept."""
         if not self.kept:
             return (int8_blocks if form == "int8" else int4_blocks)(self.floats(begin, end))
-        first, last = self._cover(begin, end)
-        raw = self._reorder(self.store.raw(self.name, first, last))[begin - first : end - first]
+        raw = self._taken(lambda a, b: self.store.raw(self.name, a, b), begin, end)
         return (unpack_q8_0 if self.kind == "Q8_0" else unpack_q4_0)(raw, self.name)
 
-    def _cover(self, begin: int, end: int) -> tuple[int, int]:
-        """The stored rows that hold rows begin..end: whole heads where heads are permuted."""
-        head = self.permuted_head
-        return (begin // head * head, -(-end // head) * head) if head else (begin, end)
+    def _taken(self, read: Callable[[int, int], Array], begin: int, end: int) -> Array:
+        """Rows begin..end of what `read` gives by stored rows: whole heads are read."""
+        head = self.paired_head or self.permuted_head
+        if not head:
+            return read(begin, end)
+        first, last = begin // head * head, -(-end // head) * head
+        if self.paired_head:
+            rows = take_half(read(2 * first, 2 * last), head, self.half)
+        else:
+            rows = unpermute(read(first, last), head)
+        return rows[begin - first : end - first]
 
-    def _reorder(self, rows: Array) -> Array:
-        return unpermute(rows, self.permuted_head) if self.permuted_head else rows
+
+def _as_stored(read: Callable[[int, int], Array], begin: int, end: int) -> Array:
+    return read(begin, end)
+
+
+def take_half(rows: Array, head: int, half: int) -> Array:
+    """Heads of the first (0) or second (1) of two matrices that alternate head by head."""
+    pairs = rows.reshape(-1, 2, head, *rows.shape[1:])
+    return pairs[:, half].reshape(-1, *rows.shape[1:])
 
 
 def unpermute(rows: Array, head: int) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import panels
-from .architecture import Attention, Linear, Norm
+from .architecture import Attention, DeltaNet, Linear, Norm
 from .matrix import Array, Matrix, Part
 from .quantise import BLOCK
 from .shape import Shape
@@ -42,7 +42,8 @@ class Plan:
     nodes: list[Node] = field(default_factory=list)
     linear: Counter[str] = field(default_factory=Counter)
     table: str = ""
-    attention_layers: list[int] = field(default_factory=list)
+    attention_layers: int = 0  # layer i of them has the arena kv.i
+    delta_layers: int = 0  # layer i of them has the arenas conv.i and delta.i
 
 
 def make_plan(source: Source, row_ids: tuple[int, ...]) -> Plan:
@@ -52,7 +53,8 @@ def make_plan(source: Source, row_ids: tuple[int, ...]) -> Plan:
     head = embedding
     if not source.shape.tied:
         head = _add_table(plan, source.head(), "head", source.quant)
-    plan.items.append(array_item("rope.inv_freq", source.inverse_frequencies()))
+    if "attention" in source.shape.kinds:
+        plan.items.append(array_item("rope.inv_freq", source.inverse_frequencies()))
     plan.nodes.append(_node("Embed", "embed", ["ids", *embedding], ("embed",), {}))
     stream = "embed"
     for layer in range(source.shape.layers):
@@ -119,18 +121,19 @@ class _Layer:
 
     def __init__(self, plan: Plan, source: Source, layer: int, stream: str) -> None:
         self.plan, self.source, self.layer = plan, source, layer
-        self.stream, self.value = stream, ""
+        self.stream, self.value, self.aside = stream, "", ""
 
     def build(self) -> str:
         """Adds all operations of the layer; returns the name of the stream after it."""
-        architecture = self.source.shape.architecture
-        for operation in architecture.layers[architecture.layer_kind(self.layer)]:
+        for operation in self.source.shape.operations(self.layer):
             if isinstance(operation, Norm):
                 self._norm(operation)
             elif isinstance(operation, Linear):
                 self._linear(operation)
-            else:
+            elif isinstance(operation, Attention):
                 self._attention(operation)
+            else:
+                self._delta(operation)
         return self.stream
 
     def _tensor(self, operation: str, suffix: str) -> str:
@@ -162,6 +165,9 @@ class _Layer:
         inputs = [self.value, weight, scales, bias_name, residual]
         out = self._node("Linear", linear.name, inputs, attributes)
         self.plan.linear[matrix.form] += 1
+        if linear.aside:
+            self.aside = out
+            return
         if linear.epilogue == "residual":
             self.stream = out
         self.value = out
@@ -192,10 +198,19 @@ class _Layer:
                 value = self.source.norm(self.layer, *names)
                 suffix = ("q_norm.weight", "k_norm.weight")[place]
                 norms[place] = self._vector(attention.name, suffix, value)
-        arena = f"kv.{self.layer}"
+        arena = f"kv.{self.plan.attention_layers}"
         inputs = [self.value, "segments", "pages", arena, "kv_half", "rope.inv_freq", *norms]
         self.value = self._node("Attention", attention.name, inputs, _attention_attributes(shape))
-        self.plan.attention_layers.append(self.layer)
+        self.plan.attention_layers += 1
+
+    def _delta(self, delta: DeltaNet) -> None:
+        shape, place = self.source.shape, self.plan.delta_layers
+        inputs = [self.value, self.aside, "segments", "slots", f"conv.{place}", f"delta.{place}"]
+        for vector in delta.vectors:
+            value = self.source.vector(self.layer, vector)
+            inputs.append(self._vector(delta.name, vector.name, value))
+        self.value = self._node("DeltaNet", delta.name, inputs, _delta_attributes(shape))
+        self.plan.delta_layers += 1
 
 
 def _quantised(matrix: Matrix) -> Iterator[tuple[Array, ...]]:
@@ -213,4 +228,10 @@ def _attention_attributes(shape: Shape) -> dict[str, Any]:
         "scale": 1.0 / math.sqrt(shape.head_dim),
         "epsilon": shape.epsilon,
         "norm_offset": shape.architecture.norm_offset,
+        "gate": int(shape.architecture.output_gate),
     }
+
+
+def _delta_attributes(shape: Shape) -> dict[str, Any]:
+    names = ("k_heads", "v_heads", "k_dim", "v_dim", "conv_width")
+    return {name: shape.dimension(name) for name in names} | {"epsilon": shape.epsilon}

@@ -16,12 +16,12 @@ from stepguard.errors import ExportError
 from .tensors import Bytes, Floats
 
 BLOCK = 32
-SEARCH = "grid16-lsq"  # the name that the manifest records for int4_blocks
-_TINY = np.float32(2.0**-24)  # smallest positive fp16
+SEARCH = "grid8-lsq"  # the name that the manifest records for int4_blocks
+_SUBNORMAL = np.float32(2.0**-14)  # below it fp16 loses digits
 _HUGE = np.float32(65504.0)  # largest finite fp16
 # Inverse scales are tried at (-8 + step) / m, m the weight of largest magnitude with its sign.
-_STEPS = np.linspace(-0.75, 1.5, 16, dtype=np.float32)
-_SLICE = 4096  # blocks at a time: the temporaries of a slice stay in a second-level cache
+_STEPS = np.linspace(-0.75, 1.0, 8, dtype=np.float32)
+_SLICE = 2048  # blocks at a time: the temporaries of a slice stay in a second-level cache
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,27 @@ def int8_blocks(rows: Floats) -> Blocks:
     """Symmetric absmax/127 in blocks of 32 along each row of float32 [rows, k]."""
     blocks = _split(rows)
     peak = np.abs(blocks).max(axis=2)
-    scales = _fp16(peak / np.float32(127.0))
-    # Rounding to fp16 may shrink a subnormal scale so far that the peak no longer fits.
-    short = scales.astype(np.float32) * np.float32(127.5) < peak
-    scales[short] = np.nextafter(scales[short], np.float16(np.inf))
-    return _round(blocks, scales, -127, 127)
+    return _round(blocks, _fp16(peak / np.float32(127.0)), -127, 127)
 
 
 def int4_blocks(rows: Floats) -> Blocks:
     """Values -8..7 with a searched scale, in blocks of 32 along each row of float32 [rows, k].
 
-    PLACEHOLDER
+    For each block 8 scales around that of Q4_0 (the weight of largest magnitude becomes -8) are
+    tried; each is refitted by least squares to the values that it rounds to, and the one with the
+    smallest squared error stays. All weights of a block count alike: weighting them by magnitude or
+    by its square made the result worse. Measured on every sixth layer of SmolLM2-135M-Instruct,
+    "output" is the relative squared error of y = W x on activations of real trajectories:
+
+    | scale                      | weights | output |
+    |----------------------------|---------|--------|
+    | absmax / 7                 | 0.0101  | 0.0114 |
+    | Q4_0 (signed max / -8)     | 0.0074  | 0.0087 |
+    | the same, refitted         | 0.0066  | 0.0081 |
+    | 8 scales, refitted (this)  | 0.0058  | 0.0077 |
+    | 16 scales, refitted        | 0.0058  | 0.0077 |
+    | 16 scales, error by abs(w) | 0.0062  | 0.0080 |
+    | 16 scales, error by w^2    | 0.0070  | 0.0087 |
     """
     blocks = _split(rows)
     flat = blocks.reshape(-1, BLOCK)
@@ -101,7 +111,11 @@ def _split(rows: Floats) -> Floats:
 
 
 def _fp16(scales: Floats) -> npt.NDArray[np.float16]:
-    """Scales in fp16; one that would become zero is clamped to the smallest fp16, 2^-24."""
+    """Scales in fp16; below 2^-14 they are rounded away from zero, so at least to 2^-24.
+
+    There fp16 has few digits left: rounded to the nearest, a scale could become zero, or so small
+    that the largest weight of its block no longer fits.
+    """
     size = np.abs(scales)
     if (size > _HUGE).any():
         raise ExportError(
@@ -110,8 +124,11 @@ def _fp16(scales: Floats) -> npt.NDArray[np.float16]:
             got=f"{size.max():g}",
             fix="Export this checkpoint with --quant float32",
         )
-    lost = (size > 0) & (size < _TINY)
-    return np.where(lost, np.copysign(_TINY, scales), scales).astype(np.float16)
+    rounded = scales.astype(np.float16)
+    short = (size < _SUBNORMAL) & (np.abs(rounded) < size)
+    away = np.copysign(np.float16(np.inf), scales[short]).astype(np.float16)
+    rounded[short] = np.nextafter(rounded[short], away)
+    return rounded
 
 
 def _round(blocks: Floats, scales: npt.NDArray[np.float16], low: int, high: int) -> Blocks:

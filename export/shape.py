@@ -10,7 +10,9 @@ import numpy as np
 
 from stepguard.errors import ExportError, ModelFormatError
 
-from .architecture import ARCHITECTURES, Architecture
+from .architecture import ARCHITECTURES, Architecture, Operation
+from .fields import Fields
+from .hybrid import DeltaSizes, delta_sizes, layer_kinds, rotary_dim
 from .rope import check_scaling
 
 
@@ -33,6 +35,9 @@ class Shape:
     rope_scaling: Mapping[str, Any] | None
     qkv_bias: bool
     output_bias: bool
+    rotary_dim: int  # how many dimensions of a head are rotated
+    kinds: tuple[str, ...]  # of every layer, a key of architecture.layers
+    delta: DeltaSizes | None = None  # None without delta layers
 
     @property
     def query(self) -> int:
@@ -44,14 +49,15 @@ class Shape:
         """Columns of all key heads together, and of all value heads."""
         return self.kv_heads * self.head_dim
 
-    @property
-    def rotary_dim(self) -> int:
-        """How many dimensions of a head are rotated."""
-        return self.head_dim
+    def operations(self, layer: int) -> tuple[Operation, ...]:
+        """What a layer does."""
+        return self.architecture.layers[self.kinds[layer]]
 
-    def dimension(self, name: str) -> int:
-        """The size of a named dimension of an architecture table."""
-        return int(getattr(self, name))
+    def dimension(self, name: str | int) -> int:
+        """The size of a named dimension of an architecture table; a number is its own."""
+        if isinstance(name, int):
+            return name
+        return int(getattr(self if hasattr(self, name) else self.delta, name))
 
     def to_manifest(self) -> dict[str, Any]:
         """The `architecture` object of the manifest."""
@@ -62,63 +68,40 @@ class Shape:
             "rope_scaling": dict(self.rope_scaling) if self.rope_scaling else None,
             "attention_bias": self.qkv_bias,
             "qk_norm": self.architecture.qk_norm,
+            "delta": self.delta.to_manifest() if self.delta else None,
         }
-
-
-class _Fields:
-    """Typed access to a mapping whose errors name the file and the key."""
-
-    def __init__(self, where: str, values: Mapping[str, Any]) -> None:
-        self.where, self.values = where, values
-
-    def _bad(self, key: str, expected: str) -> ModelFormatError:
-        return ModelFormatError(
-            f"{self.where}: {key}", expected=expected, got=repr(self.values.get(key))
-        )
-
-    def whole(self, key: str, default: int | None = None) -> int:
-        value = self.values.get(key)
-        value = default if value is None else value
-        if type(value) is not int or not 0 < value < 1 << 31:
-            raise self._bad(key, "a positive whole number")
-        return value
-
-    def real(self, key: str, default: float | None = None) -> float:
-        value = self.values.get(key)
-        value = default if value is None else value
-        if type(value) not in (int, float) or not 0 < float(value or 0) < float("inf"):
-            raise self._bad(key, "a positive number")
-        return float(value or 0)
-
-    def switch(self, key: str, default: bool) -> bool:
-        value = self.values.get(key)
-        value = default if value is None else value
-        if type(value) is not bool:
-            raise self._bad(key, "true or false")
-        return value
 
 
 def shape_of_config(config: Mapping[str, Any], has_head: bool) -> Shape:
     """Reads config.json; `has_head` says whether the checkpoint stores lm_head."""
-    fields = _Fields("config.json", config)
-    architecture = _find("model_type", config.get("model_type"))
+    fields = Fields("config.json", config)
+    architecture = _find("model_type", config.get("model_type"), "model_type")
+    hybrid = "delta" in architecture.layers
     _refuse_variants(config)
+    (_refuse_ungated if hybrid else _refuse_partial)(config)
     hidden, heads = fields.whole("hidden_size"), fields.whole("num_attention_heads")
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(rope, dict):
         raise ModelFormatError("config.json: rope", expected="an object", got=repr(rope))
-    theta = _Fields("config.json: rope", rope | {"rope_theta": rope.get("rope_theta")})
+    theta = Fields("config.json: rope", rope | {"rope_theta": rope.get("rope_theta")})
     bias = fields.switch("attention_bias", False)
     context = fields.whole("max_position_embeddings")
+    layers = fields.whole("num_hidden_layers")
+    head_dim = fields.whole("head_dim", architecture.default_head_dim or hidden // heads)
+    kinds = layer_kinds(config, layers) if hybrid else ("attention",) * layers
+    rotary = head_dim
+    if hybrid:
+        rotary = rotary_dim(config, rope, head_dim)
+        rope = {key: value for key, value in rope.items() if key != "partial_rotary_factor"}
     return _checked(
         Shape(
             architecture,
-            layers=fields.whole("num_hidden_layers"),
+            layers=layers,
             hidden=hidden,
             mlp=fields.whole("intermediate_size"),
             heads=heads,
             kv_heads=fields.whole("num_key_value_heads", heads),
-            head_dim=fields.whole("head_dim", architecture.default_head_dim or hidden // heads),
+            head_dim=head_dim,
             vocabulary=fields.whole("vocab_size"),
             context=context,
             tied=fields.switch("tie_word_embeddings", not has_head),
@@ -127,19 +110,22 @@ def shape_of_config(config: Mapping[str, Any], has_head: bool) -> Shape:
             rope_scaling=check_scaling("config.json", rope, context),
             qkv_bias=_decided(architecture.qkv_bias, bias),
             output_bias=_decided(architecture.output_bias, bias),
+            rotary_dim=rotary,
+            kinds=kinds,
+            delta=delta_sizes(config, kinds),
         )
     )
 
 
 def shape_of_gguf(metadata: Mapping[str, Any], names: frozenset[str], vocabulary: int) -> Shape:
     """Reads GGUF metadata; `names` are the file's tensors, `vocabulary` the rows of its table."""
-    architecture = _find("general.architecture", metadata.get("general.architecture"))
+    architecture = _find("general.architecture", metadata.get("general.architecture"), "gguf")
     prefix = architecture.gguf + "."
     values = {
         key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)
     }
     _refuse_gguf_variants(architecture, values)
-    fields = _Fields("GGUF metadata", values)
+    fields = Fields("GGUF metadata", values)
     hidden, heads = fields.whole("embedding_length"), fields.whole("attention.head_count")
     head_dim = fields.whole("attention.key_length", hidden // heads)
     for key in ("attention.value_length", "rope.dimension_count"):
@@ -152,10 +138,11 @@ def shape_of_gguf(metadata: Mapping[str, Any], names: frozenset[str], vocabulary
         "factor": values.get("rope.scaling.factor"),
     }
     context = fields.whole("context_length")
+    layers = fields.whole("block_count")
     return _checked(
         Shape(
             architecture,
-            layers=fields.whole("block_count"),
+            layers=layers,
             hidden=hidden,
             mlp=fields.whole("feed_forward_length"),
             heads=heads,
@@ -170,6 +157,8 @@ def shape_of_gguf(metadata: Mapping[str, Any], names: frozenset[str], vocabulary
             rope_scaling=check_scaling("GGUF metadata", scaling, context),
             qkv_bias=_decided(architecture.qkv_bias, "blk.0.attn_q.bias" in names),
             output_bias=_decided(architecture.output_bias, "blk.0.attn_output.bias" in names),
+            rotary_dim=head_dim,
+            kinds=("attention",) * layers,
         )
     )
 
@@ -182,13 +171,13 @@ def _shortest(value: float) -> float:
     return float(str(np.float32(value)))
 
 
-def _find(where: str, name: object) -> Architecture:
-    for architecture in ARCHITECTURES:
-        if name in (architecture.model_type, architecture.gguf):
-            return architecture
+def _find(where: str, name: object, attribute: str) -> Architecture:
+    known = {str(getattr(a, attribute)): a for a in ARCHITECTURES if getattr(a, attribute)}
+    if isinstance(name, str) and name in known:
+        return known[name]
     raise ExportError(
         where,
-        expected=f"one of {', '.join(a.model_type for a in ARCHITECTURES)}",
+        expected=f"one of {', '.join(known)}",
         got=repr(name),
         fix="This architecture is not supported",
     )
@@ -207,6 +196,17 @@ def _refuse_variants(config: Mapping[str, Any]) -> None:
     for key in ("mlp_bias", "quantization_config"):
         if config.get(key):
             _refuse(f"config.json: {key}", "none", config[key])
+
+
+def _refuse_ungated(config: Mapping[str, Any]) -> None:
+    if not config.get("attn_output_gate", True):
+        _refuse("config.json: attn_output_gate", "true", config["attn_output_gate"])
+
+
+def _refuse_partial(config: Mapping[str, Any]) -> None:
+    """Layers of other kinds, windows and partial rotation, where the architecture has none."""
+    if config.get("partial_rotary_factor", 1.0) != 1.0:
+        _refuse("config.json: partial_rotary_factor", "1", config["partial_rotary_factor"])
     layers, first = config.get("num_hidden_layers", 0), config.get("max_window_layers", 28)
     types = config.get("layer_types")
     sliding = bool(config.get("use_sliding_window")) and config.get("sliding_window") is not None

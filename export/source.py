@@ -9,10 +9,10 @@ import numpy as np
 
 from stepguard.errors import ModelFormatError
 
-from .architecture import Linear, Norm, Projection
+from .architecture import Attention, Linear, Norm, Projection, Vector
 from .checkpoint import Checkpoint
 from .formats import Format, Journal, format_of, widest
-from .matrix import Delta, Matrix, Part, unpermute
+from .matrix import Delta, Matrix, Part, take_half, unpermute
 from .rope import inverse_frequencies
 from .shape import Shape
 from .tensors import Floats
@@ -61,12 +61,19 @@ class Source:
     def matrix(self, layer: int, linear: Linear) -> Matrix:
         """The fused matrix of one operation; each part in the widest format of all."""
         wished = [self._wish(layer, part) for part in linear.parts]
+        if linear.exact:
+            wished = [("float32", False)] * len(wished)
         form = widest([form for form, _ in wished])
         parts = [
             self._part(layer, projection, kept, form)
             for projection, (_, kept) in zip(linear.parts, wished, strict=True)
         ]
         return Matrix(tuple(parts), form, paired=linear.epilogue == "swiglu")
+
+    def vector(self, layer: int, vector: Vector) -> Floats:
+        """A small tensor of a layer, without its dimensions of 1."""
+        values = self.checkpoint.store.whole(f"model.layers.{layer}.{vector.hf}")
+        return values.reshape([self.shape.dimension(d) for d in vector.dimensions if d != 1])
 
     def bias(self, layer: int, linear: Linear) -> Floats | None:
         """float32 [n] of the stacked parts, or None where there is no bias."""
@@ -100,14 +107,17 @@ class Source:
 
     def matrix_shapes(self) -> dict[str, tuple[int, int]]:
         """(rows, columns) of every matrix that an adapter may change, by its Hugging Face name."""
-        shape, architecture = self.shape, self.shape.architecture
+        shape = self.shape
         shapes = {} if shape.tied else {"lm_head": (shape.vocabulary, shape.hidden)}
         for layer in range(shape.layers):
-            for operation in architecture.layers[architecture.layer_kind(layer)]:
+            for operation in shape.operations(layer):
                 for part in operation.parts if isinstance(operation, Linear) else ():
-                    size = shape.dimension(part.rows), shape.dimension(part.columns)
+                    size = self._stored_rows(part), shape.dimension(part.columns)
                     shapes[f"model.layers.{layer}.{part.hf}"] = size
         return shapes
+
+    def _stored_rows(self, projection: Projection) -> int:
+        return self.shape.dimension(projection.rows) * (2 if projection.half else 1)
 
     def _ignorable(self, name: str) -> bool:
         tied_head = self.shape.tied and name == "lm_head.weight"
@@ -124,21 +134,26 @@ class Source:
             yield from self._expected_of(layer)
 
     def _expected_of(self, layer: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-        shape, architecture = self.shape, self.shape.architecture
-        for operation in architecture.layers[architecture.layer_kind(layer)]:
+        shape = self.shape
+        for operation in shape.operations(layer):
             if isinstance(operation, Norm):
                 names = operation.hf, operation.gguf
                 yield self._name(layer, *names, "weight"), (shape.hidden,)
             elif isinstance(operation, Linear):
                 for part in operation.parts:
-                    rows = shape.dimension(part.rows)
+                    rows = self._stored_rows(part)
                     size = rows, shape.dimension(part.columns)
                     yield self._name(layer, part.hf, part.gguf, "weight"), size
                     if self._has_bias(part):
                         yield self._name(layer, part.hf, part.gguf, "bias"), (rows,)
-            elif architecture.qk_norm:
+            elif isinstance(operation, Attention):
                 for names in (operation.q_norm, operation.k_norm):
-                    yield self._name(layer, *names, "weight"), (shape.head_dim,)
+                    if shape.architecture.qk_norm:
+                        yield self._name(layer, *names, "weight"), (shape.head_dim,)
+            else:
+                for vector in operation.vectors:
+                    stored = tuple(shape.dimension(d) for d in vector.dimensions)
+                    yield f"model.layers.{layer}.{vector.hf}", stored
 
     def _pick(self, hf: str, gguf: str) -> str:
         return gguf if self._gguf else hf
@@ -169,13 +184,17 @@ class Source:
         if not kept:
             self.journal.note(kind, form, delta is not None)
         head = self._permuted_head(projection)
-        return Part(self.checkpoint.store, name, kept, head, delta)
+        paired = self.shape.head_dim if projection.half else 0
+        place = int(projection.half == "second")
+        return Part(self.checkpoint.store, name, kept, head, delta, paired, place)
 
     def _one_bias(self, layer: int, projection: Projection) -> Floats:
         if not self._has_bias(projection):
             return np.zeros(self.shape.dimension(projection.rows), np.float32)
         name = self._name(layer, projection.hf, projection.gguf, "bias")
         values, head = self.checkpoint.store.whole(name), self._permuted_head(projection)
+        if projection.half:
+            return take_half(values, self.shape.head_dim, int(projection.half == "second"))
         return unpermute(values, head) if head else values
 
     def _table(self, hf: str, gguf: str) -> Part:

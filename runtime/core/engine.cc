@@ -55,8 +55,8 @@ int64_t slot_count(const EngineConfig& config) {
 }
 
 int64_t page_count(const EngineConfig& config) {
-  if (config.layers <= 0 || config.kv_heads <= 0 || config.head_dim <= 0 ||
-      config.vocabulary <= 0 || config.context <= 0) {
+  if (config.layers < 0 || config.layers + config.delta_layers <= 0 || config.kv_heads <= 0 ||
+      config.head_dim <= 0 || config.vocabulary <= 0 || config.context <= 0) {
     throw std::invalid_argument(
         "layers, kv_heads, head_dim, vocabulary and context must be positive");
   }
@@ -65,7 +65,8 @@ int64_t page_count(const EngineConfig& config) {
                                 std::to_string(config.threads));
   }
   if (config.chunk < 1) throw std::invalid_argument("chunk: expected at least 1 token");
-  const int64_t page = page_bytes(config) * config.layers;
+  // A model without attention has pages of nothing, which still count positions.
+  const int64_t page = std::max<int64_t>(page_bytes(config) * config.layers, kPage * kFloatBytes);
   const int64_t pages = (config.memory - slot_count(config) * slot_bytes(config)) / page;
   if (pages < 4) {
     throw std::invalid_argument("memory: expected at least " + std::to_string(4 * page) +

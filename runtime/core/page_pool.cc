@@ -1,5 +1,7 @@
 #include "page_pool.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <functional>
 #include <numeric>
@@ -7,7 +9,8 @@
 namespace stepguard {
 
 PagePool::PagePool(int32_t count)
-    : owners_(static_cast<size_t>(count)),
+    : pid_(getpid()),
+      owners_(static_cast<size_t>(count)),
       marks_(static_cast<size_t>(count)),
       free_(static_cast<size_t>(count)) {
   std::iota(free_.begin(), free_.end(), 0);
@@ -50,6 +53,13 @@ void PagePool::set_mark(int32_t page, int32_t mark) {
   const std::lock_guard<std::mutex> lock(mutex_);
   marks_[static_cast<size_t>(page)] = mark;
 }
+
+bool PagePool::sole(int32_t page) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return owners_[static_cast<size_t>(page)] == 1;
+}
+
+bool PagePool::foreign() const { return getpid() != pid_; }
 
 int32_t PagePool::used() const {
   const std::lock_guard<std::mutex> lock(mutex_);

@@ -27,10 +27,17 @@ class PagePool {
   bool extend(int32_t page, int32_t from, int32_t to);
   void set_mark(int32_t page, int32_t mark);
 
+  // True when one owner holds the page: nobody else would see it change.
+  bool sole(int32_t page) const;
+
+  // True in a child of fork(): its copy of the mutex may be locked for ever.
+  bool foreign() const;
+
   int32_t total() const { return static_cast<int32_t>(owners_.size()); }
   int32_t used() const;
 
  private:
+  const int pid_;
   mutable std::mutex mutex_;
   std::vector<int32_t> owners_, marks_, free_;  // free_ is a heap, lowest page on top
 };
@@ -47,6 +54,7 @@ class State {
         slots_(std::move(slots)),
         slot_(slot) {}
   ~State() {
+    if (pool_->foreign()) return;
     for (const int32_t page : pages_) pool_->release(page);
     if (slot_ >= 0) slots_->release(slot_);
   }
@@ -58,10 +66,15 @@ class State {
   const PagePool* pool() const { return pool_.get(); }
   int32_t slot() const { return slot_; }  // -1: nothing read, or no recurrent layers
 
-  // Hands the slot over to a child, which writes its own end in place; the State is spent.
+  // Hands the slot over to a child, which writes its own end in place; the State is spent until a
+  // child that could not start gives it back.
   int32_t take_slot() const {
     spent_.store(true);
     return std::exchange(slot_, -1);
+  }
+  void give_slot(int32_t slot) const {
+    slot_ = slot;
+    spent_.store(false);
   }
   bool spent() const { return spent_.load(); }
 

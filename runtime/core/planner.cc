@@ -27,10 +27,13 @@ void Planner::add(JobPtr job) {
 
 Forward Planner::plan() {
   Forward forward;
+  stalled_ = nullptr;
   for (const std::unique_ptr<Work>& work : work_) {
     if (static_cast<int64_t>(forward.ids.size()) >= chunk_) break;
     feed(*work, forward);
   }
+  // Nothing runs, so what holds the slots in flight is itself waiting: for this segment.
+  if (forward.empty() && stalled_ != nullptr) fail_without_slot(*stalled_);
   sweep();
   return forward;
 }
@@ -69,6 +72,10 @@ bool Planner::choose_slot(Work& work, Task& task, const StatePtr& parent, int64_
                           int32_t* slot) {
   *slot = -1;
   if (!slots_) return true;
+  if (parent->spent()) {  // between the submission and now
+    fail(task, Reason::kInternal, "its parent was consumed by another segment");
+    return true;
+  }
   task.source = parent->slot();
   if (task.size() == 0) {
     *slot = parent->slot();
@@ -84,16 +91,24 @@ bool Planner::choose_slot(Work& work, Task& task, const StatePtr& parent, int64_
   } else {
     last = spec.consume && parent.use_count() == 3;  // the caller's, the job's and `parent` itself
   }
-  if (last && parent->slot() >= 0) {
+  // A segment without tokens shares its parent's slot, which then has a second owner.
+  if (last && parent->slot() >= 0 && slots_->sole(parent->slot())) {
     *slot = parent->take_slot();
     return true;
   }
   *slot = slots_->allocate();
   if (*slot >= 0) return true;
-  if (slots_in_flight()) return false;
+  if (slots_in_flight()) {
+    if (stalled_ == nullptr) stalled_ = &task;
+    return false;
+  }
+  fail_without_slot(task);
+  return true;
+}
+
+void Planner::fail_without_slot(Task& task) {
   fail(task, Reason::kMemory,
        "no recurrent slot is free (" + std::to_string(slots_->total()) + " in all)");
-  return true;
 }
 
 bool Planner::slots_in_flight() const {
@@ -124,7 +139,12 @@ bool Planner::start(Work& work, Task& task, Forward& forward, SegmentRow& row) {
   std::vector<int32_t> pages;
   const auto give_back = [&] {
     for (const int32_t page : pages) pool_->release(page);
-    if (slot >= 0) slots_->release(slot);
+    if (slot < 0) return;
+    if (parent.spent()) {
+      parent.give_slot(slot);
+    } else {
+      slots_->release(slot);
+    }
   };
   const int64_t wanted = (stop + kPage - 1) / kPage;
   pages.reserve(static_cast<size_t>(wanted));

@@ -74,6 +74,7 @@ class Planner {
   bool start(Work& work, Task& task, Forward& forward, SegmentRow& row);
   bool choose_slot(Work& work, Task& task, const StatePtr& parent, int64_t room, int32_t* slot);
   bool slots_in_flight() const;
+  void fail_without_slot(Task& task);
   void append(Task& task, int64_t count, SegmentRow row, Forward& forward);
   void end(Task& task);
   void fail(Task& task, Reason reason, const std::string& message);
@@ -83,6 +84,7 @@ class Planner {
   std::shared_ptr<PagePool> pool_;
   std::shared_ptr<PagePool> slots_;
   int64_t context_, chunk_;
+  Task* stalled_ = nullptr;  // the first segment of this plan that waits for a slot
   std::deque<std::unique_ptr<Work>> work_;
 };
 

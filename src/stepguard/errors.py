@@ -1,8 +1,8 @@
 """The closed list of errors that stepguard raises.
 
 Every message says where it happened, what was expected, what was found and what to do about it.
-Run-time conditions of a check (deadline, memory, numeric ...) are never raised: they are statuses of
-the verdict. These classes are for misuse and for loading.
+Run-time conditions of a check (deadline, memory, numeric ...) are never raised: they are statuses
+of the verdict. These classes are for misuse and for loading.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
 
 
 class StepguardError(Exception):
-    """Base of all errors of stepguard; `where`, `expected`, `got` and `fix` are kept as attributes."""
+    """Base of all errors of stepguard; `where`, `expected`, `got` and `fix` are attributes."""
 
     def __init__(self, where: str, *, expected: str = "", got: str = "", fix: str = "") -> None:
         self.where, self.expected, self.got, self.fix = where, expected, got, fix

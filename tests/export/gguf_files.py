@@ -91,10 +91,10 @@ def random_blocks(shape: tuple[int, ...], kind: Kind, seed: int) -> Array:
     block, size = gguf.GGML_QUANT_SIZES[kind]
     generator = np.random.default_rng(seed)
     rows = generator.integers(0, 256, (shape[0], shape[1] // block, size), dtype=np.uint8)
-    scale = np.float16([0.0006, 0.004] if kind == Kind.Q4_K else [0.0004]).view(np.uint8)
-    rows[..., : len(scale)] = scale if kind == Kind.Q4_K else rows[..., : len(scale)]
-    if kind == Kind.Q6_K:
-        rows[..., -2:] = scale
+    if kind == Kind.Q4_K:  # scale and minimum stand first
+        rows[..., :4] = np.array([0.0006, 0.004], np.float16).view(np.uint8)
+    else:  # Q6_K: the scale stands last
+        rows[..., -2:] = np.array([0.0004], np.float16).view(np.uint8)
     return rows.reshape(shape[0], -1)
 
 
@@ -125,7 +125,9 @@ def _tokenizer(writer: gguf.GGUFWriter, folder: Path, pre: str) -> None:
     added = {token["id"]: token["content"] for token in data["added_tokens"]}
     tokens = [added.get(i) or texts.get(i) or f"[PAD{i}]" for i in range(rows)]
     kinds = [3 if i in added else 1 if i in texts else 5 for i in range(rows)]
-    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in data["model"]["merges"]]
+    merges = [
+        merge if isinstance(merge, str) else " ".join(merge) for merge in data["model"]["merges"]
+    ]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)

@@ -19,7 +19,7 @@ PANEL, BLOCK = 16, 32
 
 
 class Directory:
-    """`tensors` holds every initializer; `run(ids)` the float32 logits of all rows and positions."""
+    """`tensors` holds every initializer; `run(ids)` gives the logits of all rows and positions."""
 
     def __init__(self, path: Path) -> None:
         self.model = onnx.load(str(path / "model.onnx"))
@@ -64,7 +64,9 @@ class Directory:
             values[node.output[0]] = result
         raise AssertionError("no ReadOut")
 
-    def _embed(self, node: Any, a: dict[str, Any], values: dict[str, Array], ids: list[int]) -> Array:
+    def _embed(
+        self, node: Any, a: dict[str, Any], values: dict[str, Array], ids: list[int]
+    ) -> Array:
         return self.table(node, 1)[ids].astype(np.float64)
 
     def _rmsnorm(self, node: Any, a: dict[str, Any], values: dict[str, Array], ids: Any) -> Array:

@@ -34,7 +34,7 @@ def test_rows_equal_what_was_saved(tmp_path: Path) -> None:
         assert np.array_equal(store.rows("b", 0, 7), values.astype(np.float16).astype(np.float32))
         assert np.array_equal(store.whole("c"), values[0])
         assert store.rows("a", 3, 3).shape == (0, 5)
-        with pytest.raises(ValueError, match="rows 3..8"):
+        with pytest.raises(ValueError, match=r"rows 3\.\.8"):
             store.rows("a", 3, 8)
 
 
@@ -163,6 +163,8 @@ def test_a_wrong_index(tmp_path: Path, weight_map: Any, message: str) -> None:
 
 def test_one_tensor_in_two_shards(tmp_path: Path) -> None:
     index = shards(tmp_path)
-    save_file({"a": np.zeros(2, np.float32), "b": np.zeros(2, np.float32)}, tmp_path / "two.safetensors")
+    save_file(
+        {"a": np.zeros(2, np.float32), "b": np.zeros(2, np.float32)}, tmp_path / "two.safetensors"
+    )
     with pytest.raises(ModelFormatError, match="a in one shard"):
         read_index(tmp_path, index)

@@ -60,9 +60,10 @@ def make_checkpoint(
     shard: str = "5GB",
     **overrides: Any,
 ) -> Path:
-    """Writes a random checkpoint of `arch` (llama, qwen2, qwen3) to `folder` and returns it.
+    """Writes a random checkpoint of `arch` (llama, qwen2, qwen3, qwen3_5_text) to `folder`.
 
-    `overrides` are fields of the transformers configuration, `shard` the largest file.
+    `overrides` are fields of the transformers configuration, `shard` the largest file. Returns
+    the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shape = {"vocab_size": _ROWS} | _SHAPE | overrides
@@ -80,18 +81,29 @@ def make_checkpoint(
 def randomise(model: torch.nn.Module, seed: int) -> None:
     """Fills every parameter from one generator, scaled by what it does."""
     generator = torch.Generator().manual_seed(seed)
+    hybrid = str(getattr(model.config, "model_type", "")).startswith("qwen3_5")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
+            # Norms of hybrids scale by one plus the weight, but not those of their delta heads.
+            offset = 1.0 if hybrid and "linear_attn" not in name else 0.0
             if name.endswith(("q_norm.weight", "k_norm.weight")):
-                parameter.copy_(1.8 + 0.5 * noise)
+                parameter.copy_(1.8 - offset + 0.5 * noise)
+            elif name.endswith("dt_bias"):
+                parameter.copy_(_steps(parameter))
             elif parameter.ndim == 1:
-                centre = 1.0 if "norm" in name else 0.0
+                centre = 1.0 - offset if "norm" in name else 0.0
                 parameter.copy_(centre + 0.4 * noise)
             else:
                 gain = 1.8 if ("q_proj" in name or "k_proj" in name) else 1.2
                 gain = 2.0 if ("lm_head" in name or "embed" in name) else gain
                 parameter.copy_(noise * gain / parameter.shape[1] ** 0.5)
+
+
+def _steps(parameter: torch.Tensor) -> torch.Tensor:
+    """Biases of a softplus that spread the decay of heads from 0.999 to 0.05 per token."""
+    decay = torch.logspace(-3, 0.48, len(parameter), dtype=torch.float64)  # minus its logarithm
+    return torch.log(torch.expm1(decay)).to(parameter.dtype)
 
 
 def write_tokenizer(folder: Path, arch: str = "llama") -> Tokenizer:

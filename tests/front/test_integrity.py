@@ -20,7 +20,11 @@ from tests.front.manifests import sample
 NAMES = ("model.onnx", "weights.bin", "tokenizer.json", "LICENSE")
 
 
-@pytest.fixture()
+def open_files() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+@pytest.fixture
 def model(tmp_path: Path) -> tuple[Path, Manifest]:
     """A folder with small files, a few seconds old, and the manifest that describes them."""
     folder = tmp_path / "model"
@@ -33,13 +37,13 @@ def model(tmp_path: Path) -> tuple[Path, Manifest]:
     return folder, Manifest.from_dict(value)
 
 
-@pytest.fixture()
+@pytest.fixture
 def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KnownFiles:
     monkeypatch.setattr(integrity, "_SETTLED_NS", -1)
     return KnownFiles(tmp_path / "cache")
 
 
-@pytest.fixture()
+@pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the files that go through the big hash, as they do."""
     sizes: list[int] = []
@@ -99,11 +103,11 @@ def test_what_is_no_regular_file(model: tuple[Path, Manifest]) -> None:
 def test_descriptors_are_closed_after_a_failure(model: tuple[Path, Manifest]) -> None:
     folder, manifest = model
     (folder / "weights.bin").unlink()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     for _ in range(3):
         with pytest.raises(ModelFormatError):
             verify(folder, manifest)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 def test_known_weights_are_not_hashed_again(
@@ -149,7 +153,7 @@ def test_fresh_weights_are_not_remembered(model: tuple[Path, Manifest], tmp_path
     assert known.sha256(str(Identity.of((folder / "weights.bin").stat()))) is None
 
 
-@pytest.fixture()
+@pytest.fixture
 def loaded(model: tuple[Path, Manifest]) -> Verified:
     """Checked, and mapped as an engine would."""
     folder, manifest = model

@@ -6,7 +6,7 @@ import re
 from pathlib import PurePosixPath
 from posixpath import normpath
 
-from stepguard import errors
+from stepguard import errors, taxonomy
 
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/")
 
@@ -32,7 +32,7 @@ def test_make_targets_exist(project_files: dict[str, str]) -> None:
         assert named <= targets, name
 
 
-def test_every_error_is_explained(project_files: dict[str, str]) -> None:
+def test_every_error_and_reason_is_explained(project_files: dict[str, str]) -> None:
     explained = re.findall(r"^\| `(\w+)`", project_files["docs/errors.md"], re.MULTILINE)
-    classes = [name for name in explained if name[0].isupper()]
-    assert sorted(classes) == sorted(set(errors.__all__) - {"StepguardError"})
+    names = {*errors.__all__, *(str(reason) for reason in taxonomy.Reason)} - {"StepguardError"}
+    assert sorted(explained) == sorted(names)

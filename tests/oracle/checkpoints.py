@@ -51,7 +51,8 @@ def load_reference(folder: Path) -> Any:
 
 @dataclass(frozen=True)
 class Spread:
-    """Smallest mean standard deviation of attention logits over the layers, and of the outputs."""
+    """Smallest mean standard deviation of attention logits over the layers that attend (infinite
+    where none does), and of the outputs."""
 
     attention: float
     output: float
@@ -60,10 +61,12 @@ class Spread:
 def spread(model: Any, ids: npt.NDArray[np.int32]) -> Spread:
     """Measures a model on one text: logits over the keys of a query, and over the vocabulary."""
     with torch.no_grad():
-        out = model(torch.tensor(ids[None].astype(np.int64)), output_attentions=True)
+        out = model(
+            torch.tensor(ids[None].astype(np.int64)), output_attentions=True, use_cache=False
+        )
     layers = []
     for probability in out.attentions:  # the logarithm is the logit less a constant of the query
         logits = probability[0].double().clamp_min(1e-300).log()
         rows = [logits[:, t, : t + 1].std(dim=-1).mean() for t in range(16, len(ids))]
         layers.append(float(torch.stack(rows).mean()))
-    return Spread(min(layers), float(out.logits[0].std(dim=-1).mean()))
+    return Spread(min(layers, default=float("inf")), float(out.logits[0].std(dim=-1).mean()))

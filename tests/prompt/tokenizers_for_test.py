@@ -33,9 +33,9 @@ SMOLLM_PATTERN = (
 CHATML = (
     "{%- if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant."
     "<|im_end|>\n{% endif %}{%- for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
-    "<|im_end|>\n{% endfor %}{%- if add_generation_prompt %}<|im_start|>assistant\n"
-    "{%- if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
-    "{%- endif %}{%- endif %}"
+    "<|im_end|>\n{% endfor %}{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{%- if enable_thinking is defined and enable_thinking is false %}"
+    "{{ '<think>\n\n</think>\n\n' }}{%- endif %}{%- endif %}"
 )
 LLAMA_CHAT = (
     "{{- bos_token }}<|start_header_id|>system<|end_header_id|>\n\n"

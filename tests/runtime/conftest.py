@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from stepguard.export import export_model
 from tests.export.tiny import make_checkpoint
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from stepguard.runtime import Engine, Segment
 
 from stepguard.errors import (
     EngineClosed,
@@ -20,6 +19,7 @@ from stepguard.errors import (
     ModelFormatError,
     RuntimeMissingError,
 )
+from stepguard.runtime import Engine, Segment
 
 ROWS = np.array([1, 5], np.int32)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from stepguard.runtime import Engine, Segment, State, isa_tables
 
 Ids = npt.NDArray[np.int32]

@@ -52,7 +52,11 @@ def test_json_is_one_line_with_every_field() -> None:
     assert "\n" not in line
     value = json.loads(line)
     assert set(value) == {field.name for field in dataclasses.fields(Verdict)} | {"allowed"}
-    assert (value["allowed"], value["status"], value["reason"]) == (False, "unavailable", "overflow")
+    assert (value["allowed"], value["status"], value["reason"]) == (
+        False,
+        "unavailable",
+        "overflow",
+    )
     assert value["guard"] == {"model": "a" * 64, "prompt": "b" * 64}
 
 

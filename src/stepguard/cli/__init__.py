@@ -33,10 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status. Wrong usage raises SystemExit(2)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        parsed = _parser(words).parse_args(words)
-        status: int = parsed.run(parsed)
-        sys.stdout.flush()
-        return status
+        try:
+            parsed = _parser(words).parse_args(words)
+            status: int = parsed.run(parsed)
+            return status
+        finally:
+            sys.stdout.flush()  # here, and not at exit, a broken pipe can be caught
     except StepguardError as error:
         return _fail(f"{type(error).__name__}: {error}")
     except KeyboardInterrupt:

@@ -10,8 +10,8 @@ from stepguard.errors import StepguardError
 _DESCRIPTION = """\
 Measures: every number comes with the machine, the versions and the settings that gave it.
 
-  stepguard bench growth OUT      what a step costs at 0.5k to 8k tokens of context
-  stepguard bench fidelity        how far quantised verdicts lie from float32
+  stepguard bench growth OUT                     a step and its verdict as the context grows
+  stepguard bench fidelity F32 INT8 --data FILE  quantised margins beside float32
 
 Needs the packages of: pip install 'stepguard[bench]'
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+
 from rich.table import Table
 
 from stepguard.cli.show import add_json, console, formatted, grid, plain, print_json

@@ -85,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     options = {"kv": arguments.kv, "threads": arguments.threads, "isa": arguments.isa}
     with Guard.load(arguments.model, **options) as guard:
         if streamed:
+            if not guard.trained:
+                print(report.UNTRAINED, file=sys.stderr)
             return exit_status(stream.moderate(guard, sys.stdin.buffer, sys.stdout))
         started = time.perf_counter()
         with _bar() as progress:

@@ -20,10 +20,16 @@ _WIDTH = 120  # of what is written into a file or a pipe
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leaves it to `main`; rich would end the process with status 1."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Standard output for people; content is never taken for markup."""
     width = None if sys.stdout.isatty() else _WIDTH
-    return Console(markup=False, highlight=False, emoji=False, width=width)
+    return _Console(markup=False, highlight=False, emoji=False, width=width)
 
 
 def plain(text: str, most: int | None = None) -> str:

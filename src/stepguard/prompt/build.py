@@ -59,6 +59,9 @@ def build_prompt(
     before, after = _split(text, PLACEHOLDER, "prompt")
     _check_special(special_tokens, tokenizer)
     # Rendered as one message, so that a template which trims its message trims ours alike.
+    if not chat_template.strip():
+        fix = "Take the instruction-tuned checkpoint, or add its template."
+        raise PromptError("chat template", expected="a template", got="none", fix=fix)
     chat = render_chat(chat_template, before + _MARK + after, variables or {})
     head, tail = _split(chat, _MARK, "chat template")
     prefix, question = split_special(head, special_tokens), split_special(tail, special_tokens)
@@ -128,12 +131,12 @@ def _delimiters(
     chat_template: str,
     special_tokens: Mapping[str, int],
 ) -> Delimiters:
-    texts, lines = set(form.headers), set()
+    texts, lines = set(form.headers), set[str]()
     for text in (before, after):
         texts.update(_TAG.findall(text), _HEADER.findall(text))
-    for line in (_edge_line(before, -1), _edge_line(after, 0)):
-        if line and not any(found in line for found in texts):
-            lines.add(line)
+    if form is not SHORT:  # which marks its beginning by a key and its end by the chat template
+        edges = (_edge_line(before, -1), _edge_line(after, 0))
+        lines.update(line for line in edges if line and not any(t in line for t in texts))
     # Control tokens of the usual shape are matched for every model; others only where used.
     used = {piece.text for piece in (*prefix, *question) if piece.ids}
     used.update(text for text in special_tokens if text and text in chat_template)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -14,7 +15,10 @@ __all__ = ["render_chat"]
 # Some templates print the date. It is pinned, or the prefix would change every day; this is the
 # day that Llama 3.1's own template falls back to.
 _DATE = datetime.datetime(2024, 7, 26)
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_NAMES = {"%b": "Jul", "%B": "July", "%a": "Fri", "%A": "Friday"}
+
+# transformers marks what the assistant wrote with a block of its own, which prints its content.
+_GENERATION = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")
 
 
 def render_chat(template: str, message: str, variables: Mapping[str, str]) -> str:
@@ -50,10 +54,11 @@ def render_chat(template: str, message: str, variables: Mapping[str, str]) -> st
         "messages": [{"role": "user", "content": message}],
         "add_generation_prompt": True,
         "enable_thinking": False,
-        "date_string": f"{_DATE:%d} {_MONTHS[_DATE.month - 1]} {_DATE.year}",
+        "date_string": _strftime("%d %b %Y"),
         "tools": None,
         "documents": None,
     }
+    template = _GENERATION.sub(lambda m: m[1] + ("endif" if m[2] else "if true") + m[3], template)
     try:
         return environment.from_string(template).render(values)
     except (
@@ -82,5 +87,5 @@ def _raise(message: object) -> NoReturn:
 
 
 def _strftime(pattern: str) -> str:
-    # Month names by hand: strftime follows the locale of the process.
-    return _DATE.strftime(pattern.replace("%b", _MONTHS[_DATE.month - 1]))
+    # Names by hand: strftime follows the locale of the process.
+    return _DATE.strftime(re.sub("%[bBaA]", lambda match: _NAMES[match.group()], pattern))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from stepguard.errors import PromptError
 from stepguard.prompt.forgery import Neutraliser
 from stepguard.prompt.forms import Rendered
 from stepguard.prompt.pieces import Piece, common_length
@@ -66,6 +67,9 @@ class Encoder:
         self._tail = self._encode_all(prompt.question[self._has_text :])
         *fixed, last = prompt.prefix or (Piece(""),)
         read = advance(tokenizer, "", "" if last.ids else last.text)
+        if read.capped:
+            got = f"{last.text[-40:]!r} at its end"
+            raise PromptError("prompt.prefix", expected="no run of over 64 ids", got=got)
         ids = self._encode_all([*fixed, last] if last.ids else fixed) + read.ids
         self._start = Border(read.held)
         self.prefix_ids: Ids = _array(ids)

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from stepguard.errors import PromptError
 
@@ -23,6 +24,7 @@ _NO_WIDTH = (
     "\\x00-\\x08\\x0e-\\x1b\\x1f\\x7f-\\x84\\x86-\\x9f\\xad\u034f\u061c\u115f\u1160\u17b4\u17b5"
     "\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
     "\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
+    "\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001345f"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _BREAKS = "\\n\\r\\x0b\\x0c\\x1c-\\x1e\\x85\u2028\u2029"
@@ -34,7 +36,7 @@ _BLANK = f"[{_BLANKS}{_NO_WIDTH}]*+"
 _LINE_START = f"(?<![^{_BREAKS}]){_BLANK}"
 _LINE_END = f"{_BLANK}(?![^{_BREAKS}])"
 _CONTROL = f"<{_SPACE}[|｜][^|｜<>\\n]{{1,64}}[|｜]{_SPACE}>"
-_ANY_KEY = f"[^\\[\\]{_BREAKS}]{{1,128}}"
+_ANY_KEY = f"[^\\]{_BREAKS}]*+"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _WIDE = {ord(c): ord(c) + 0xFEE0 for c in "<>[](){}=#|*_:/"}
@@ -109,11 +111,13 @@ def _longest_first(texts: Iterable[str]) -> list[str]:
 def _loose(text: str) -> str:
     """A pattern for the text with anything of no width between its characters.
 
-    White space matches any white space, and more of it is let in beside the outermost characters
-    where these are brackets.
+    White space matches any white space. Beside signs there may be none, or more than in the text.
     """
-    words = [_SKIP.join(map(re.escape, word)) for word in text.split()]
-    loose = f"[\\s{_NO_WIDTH}]++".join(words)
+    words = text.split()
+    loose = _SKIP.join(map(re.escape, words[0]))
+    for before, word in pairwise(words):
+        gap = _SPACE[:-2] + ("++" if before[-1].isalnum() and word[0].isalnum() else "*+")
+        loose += gap + _SKIP.join(map(re.escape, word))
     first, last = text.strip()[:1], text.strip()[-1:]
     if first in "<[" and len(text.strip()) > 2:
         opening = re.escape(first)
@@ -143,6 +147,8 @@ def _widen(match: re.Match[str]) -> str:
         wide = found.translate(table)
         if wide != found:
             return wide
-    # A delimiter without any bracket: its first visible character.
-    at = next(i for i, c in enumerate(found) if "!" <= c <= "~")
+    # A delimiter without any sign: its first letter, or what stands for it in other scripts.
+    at = next((i for i, c in enumerate(found) if "!" <= c <= "~"), None)
+    if at is None:
+        return "\ufffd" + found[1:]
     return found[:at] + chr(ord(found[at]) + 0xFEE0) + found[at + 1 :]

@@ -50,9 +50,8 @@ def place_labels(
     labels = _paths(encoded, shared, len(end))
     if shared == _encode(tokenizer, open_text):
         return tuple(question), labels
-    moved = Piece(tokenizer.decode(shared), tuple(shared))
-    text = (Piece(stable),) if stable else ()
-    return (*before, *text, moved), labels
+    end_pieces = (Piece(stable), Piece(tokenizer.decode(shared), tuple(shared)))
+    return (*before, *(piece for piece in end_pieces if piece.text or piece.ids)), labels
 
 
 def _open_end(question: Sequence[Piece], tokenizer: Tokenizer) -> tuple[Sequence[Piece], str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from stepguard.errors import TokenizerError
+from stepguard.prompt.law import prove_law
 
 __all__ = ["check_tokenizer", "load_tokenizer"]
 
@@ -37,11 +38,13 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
     if extra:
         text = json.dumps({**data, **dict.fromkeys(extra)})
     try:
-        return Tokenizer.from_str(text)
+        tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # tokenizers raises bare Exception for every fault of the file
         raise TokenizerError(
             where, expected="a readable tokenizer", got=str(error)[:200]
         ) from error
+    prove_law(tokenizer, where)
+    return tokenizer
 
 
 def check_tokenizer(data: Mapping[str, Any], where: str) -> None:

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from stepguard.export import export_model  # noqa: E402
-from stepguard.runtime import Engine, Segment, isa_tables  # noqa: E402
-from tests.oracle.checkpoints import (  # noqa: E402
-    VOCABULARY,
-    Case,
-    load_reference,
-    spread,
-    write_checkpoint,
+from tests.oracle.checkpoints import Case, load_reference, spread  # noqa: E402
+from tests.oracle.comparison import (  # noqa: E402
+    BORDERS,
+    ISAS,
+    PLAIN_SIGHT,
+    TEXT,
+    TOLERANCE,
+    error,
+    ours,
+    theirs,
 )
 from tests.oracle.faults import faults  # noqa: E402
-
-Floats = npt.NDArray[np.float32]
-
-TOLERANCE = 1e-4
-PLAIN_SIGHT = 100 * TOLERANCE  # a fault must move some logit by more than this
-TEXT = np.random.default_rng(7).integers(0, VOCABULARY, 131).astype(np.int32)
-BORDERS = (1, 33, 64, 100, len(TEXT))  # a step ends before each
-ROWS = np.array([0, 3, 16, 115, 117, 118, 200, 255, 258, VOCABULARY - 1], np.int32)
-ISAS = [table.name for table in isa_tables()]
 
 
 def shape(hidden: int, heads: int, kv_heads: int, mlp: int, **more: Any) -> dict[str, Any]:
@@ -90,60 +80,6 @@ def random_case(seed: int) -> Case:
     if architecture == "llama":
         kinds += [LLAMA3, rope("linear", 1e4, factor=float(rng.integers(2, 9)))]
     return Case(f"random{seed}", architecture, config | kinds[rng.integers(len(kinds))], seed)
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """made(case) -> (checkpoint folder, model directory), each made once."""
-
-    @cache
-    def make(name: str) -> tuple[Path, Path]:
-        folder = tmp_path_factory.mktemp(name)
-        checkpoint = write_checkpoint(folder / "checkpoint", by_name[name])
-        export_model(checkpoint, folder / "model", quant="float32", template="short")
-        return checkpoint, folder / "model"
-
-    by_name: dict[str, Case] = {}
-
-    def made_of(case: Case) -> tuple[Path, Path]:
-        by_name[str(case)] = case
-        return make(str(case))
-
-    return made_of
-
-
-def ours(model: Path, isa: str) -> Floats:
-    """Logits [borders, rows] of our engine, read step by step."""
-    engine = Engine(model, isa=isa, threads=2, kv="fp32", memory=32 << 20)
-    try:
-        assert engine.isa == isa
-        state, read = engine.root, []
-        for step in np.split(TEXT, BORDERS[:-1]):
-            result = engine.submit([Segment(step, state, keep=True, read=ROWS)]).wait(60)[0]
-            assert result.reason == "", result.message
-            assert result.state is not None
-            state = result.state
-            read.append(result.logits.copy())
-        return np.stack(read)
-    finally:
-        engine.close()
-
-
-def theirs(reference: Any, positions: npt.NDArray[np.int64] | None = None) -> Floats:
-    """The same logits of a transformers model, read at once."""
-    positions = np.arange(len(TEXT)) if positions is None else positions
-    with torch.no_grad():
-        out = reference(
-            torch.tensor(TEXT[None].astype(np.int64)), position_ids=torch.tensor(positions[None])
-        )
-    logits: Floats = out.logits[0].numpy()
-    return logits[np.array(BORDERS) - 1][:, ROWS]
-
-
-def error(a: Floats, b: Floats) -> float:
-    """Largest difference; infinite when a value is not a number."""
-    difference = np.abs(a - b)
-    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
 @pytest.mark.parametrize("isa", ISAS)
