@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 from stepguard.errors import ExportError, ModelFormatError, PromptError
-from stepguard.export import check_arena_order, export_model
+from stepguard.export import check_arena_order, export_model, progress_bar
 from stepguard.manifest import load
 from stepguard.prompt import Prompt
 from tests.conftest import shared_path
@@ -184,3 +184,11 @@ def test_smollm2_needs_little_memory(tmp_path: Path, quant: str) -> None:
     assert int(megabytes) < 250  # the float32 model has 538 MB, its largest matrix 113 MB
     size = load(tmp_path / "o").files["weights.bin"].bytes
     assert size == {"float32": 538_069_440, "int4": 89_950_656}[quant]
+
+
+def test_the_progress_bar_is_silent_without_a_terminal(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with progress_bar() as report:
+        export_model(folder, tmp_path / "o", progress=report)
+    assert capfd.readouterr().out == ""

@@ -91,7 +91,7 @@ def test_biases(name: str, bias: bool) -> None:
     [
         (
             {"model_type": "mistral"},
-            "model_type: expected one of llama, qwen2, qwen3, got 'mistral'",
+            "model_type: expected one of llama, qwen2, qwen3.*got 'mistral'",
         ),
         ({"model_type": None}, "model_type"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "causal language modelling"),

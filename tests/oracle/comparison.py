@@ -13,6 +13,8 @@ import torch
 from stepguard.runtime import Engine, Segment, isa_tables
 from tests.oracle.checkpoints import VOCABULARY
 
+torch.set_num_threads(1)  # small models: more threads only get in each other's way
+
 Floats = npt.NDArray[np.float32]
 
 TOLERANCE = 1e-4

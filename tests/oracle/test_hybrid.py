@@ -138,8 +138,9 @@ def _decays(module: Any) -> list[float]:
     """The decay per token of each head, where its input is zero."""
     if not hasattr(module, "A_log"):
         return []
-    softplus = torch.nn.functional.softplus(module.dt_bias)
-    return [float(decay) for decay in torch.exp(-module.A_log.exp() * softplus)]
+    with torch.no_grad():
+        decays = torch.exp(-module.A_log.exp() * torch.nn.functional.softplus(module.dt_bias))
+    return [float(decay) for decay in decays]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -1,8 +1,9 @@
-"""A small random model of an odd shape, made once per run."""
+"""Small random models of odd shapes, made once per run."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,31 @@ from tests.export.tiny import make_checkpoint
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Model directories of one random checkpoint, by quantisation."""
-    folder = tmp_path_factory.mktemp("tiny")
-    checkpoint = make_checkpoint(folder / "checkpoint", "qwen3", seed=5)
+    return _models(tmp_path_factory.mktemp("tiny"), ("float32", "int8", "int4"), "qwen3")
+
+
+@pytest.fixture(scope="session")
+def hybrid_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Model directories of one random hybrid, by quantisation: its States need slots."""
+    return _models(
+        tmp_path_factory.mktemp("hybrid"),
+        ("int8", "int4"),
+        "qwen3_5_text",
+        num_hidden_layers=3,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=12,
+        linear_value_head_dim=10,
+        max_position_embeddings=4096,
+        head_dim=24,
+    )
+
+
+def _models(folder: Path, quants: tuple[str, ...], arch: str, **shape: Any) -> dict[str, Path]:
+    checkpoint = make_checkpoint(folder / "checkpoint", arch, seed=5, **shape)
     models = {}
-    for quant in ("float32", "int8", "int4"):
+    for quant in quants:
         models[quant] = folder / quant
         export_model(checkpoint, models[quant], quant=quant, template="short")
     return models

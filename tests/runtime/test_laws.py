@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -39,15 +38,22 @@ def keep(engine: Engine, parent: State, ids: Ids) -> State:
 
 @pytest.fixture(
     params=[
-        (isa, quant, kv)
+        (isa, model, quant, kv)
         for isa in ISAS
-        for quant, kv in (("float32", "fp32"), ("int8", "fp16"), ("int4", "fp16"))
+        for model, quant, kv in (
+            ("tiny", "float32", "fp32"),
+            ("tiny", "int8", "fp16"),
+            ("tiny", "int4", "fp16"),
+            ("hybrid", "int8", "fp16"),
+            ("hybrid", "int4", "fp16"),
+        )
     ],
     ids=lambda p: "-".join(p),
 )
-def setting(request: pytest.FixtureRequest, tiny_models: dict[str, Path]) -> dict[str, object]:
-    isa, quant, kv = request.param
-    return {"folder": tiny_models[quant], "isa": isa, "kv": kv, "memory": 64 << 20}
+def setting(request: pytest.FixtureRequest) -> dict[str, object]:
+    isa, model, quant, kv = request.param
+    folder = request.getfixturevalue(f"{model}_models")[quant]
+    return {"folder": folder, "isa": isa, "kv": kv, "memory": 64 << 20}
 
 
 def open_engine(setting: dict[str, object], **changes: object) -> Engine:
@@ -169,10 +175,15 @@ def test_only_new_tokens_are_computed(engine: Engine) -> None:
     assert engine.stats()["tokens"] == before + 13 + len(QUESTION)
 
 
-def test_pages_come_back(engine: Engine) -> None:
-    used = engine.stats()["pages_used"]
+def used(engine: Engine) -> tuple[float, float]:
+    stats = engine.stats()
+    return stats["pages_used"], stats["slots_used"]
+
+
+def test_pages_and_slots_come_back(engine: Engine) -> None:
+    before = used(engine)
     state = keep(engine, engine.root, TEXT)
     child = keep(engine, state, QUESTION)
-    assert engine.stats()["pages_used"] > used
+    assert used(engine) > before
     del state, child
-    assert engine.stats()["pages_used"] == used
+    assert used(engine) == before
