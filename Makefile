@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTEST_FLAGS ?=
 BIN := .venv/bin
 DEMO := build/demo
-MODEL := models/smollm2-135m-int4
+MODEL := models/smollm2-135m-int8
 
 ROOMS := $(wildcard src export runtime taxonomy train bench)
 CPP := $(shell find cpp_kernels runtime tests -name '*.cc' -o -name '*.h' -o -name '*.cu')
@@ -108,7 +108,7 @@ $(DEMO)/.installed: dist/.built
 	touch $@
 
 $(MODEL)/manifest.json: $(shell find export src/stepguard/prompt -name '*.py') | $(DEMO)/.installed
-	$(DEMO)/venv/bin/stepguard default export $(MODEL) --force --quant int4
+	$(DEMO)/venv/bin/stepguard default export $(MODEL) --force --quant int8
 
 # 10 and 11 are verdicts (unsafe, unsure), not failures. The command itself says that the verdicts of
 # this base model mean nothing yet.

@@ -9,7 +9,8 @@
 | safetensors               | int4               | int4    | int8           | float32 |
 
 Kept means bit for bit. Everything else that ends in a quantised format is quantised here. A fused
-matrix takes the widest format of its parts; kept Q4_0 blocks are int8 blocks as they stand.
+matrix takes the widest format of its parts; kept Q4_0 blocks are int8 blocks as they stand. The
+gates of delta layers (`Linear.exact`), their convolution and all norms are float32 in any case.
 """
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <vector>
 
 #include "../delta.h"
@@ -8,24 +7,12 @@
 namespace stepguard {
 namespace {
 
-// Where a segment's state comes from and where its end goes, [S, 2] int32. Both: >= 0 a slot of
-// the arenas, -1 nothing (zeros, not kept), v <= -2 the scratch state number -(v + 2).
+// Where a segment's state comes from and where its end goes, [S, 2] int32: a slot of the arenas, or
+// -1 for nothing (zeros; not kept).
 struct SlotRow {
   int32_t source, target;
 };
 static_assert(sizeof(SlotRow) == 8, "two int32 a row");
-
-// The rows of one state, in the arena of the graph and in the scratch of the op.
-struct States {
-  float* arena;
-  float* scratch;
-  int64_t size;  // floats of a state
-
-  float* at(int32_t slot) const {
-    if (slot == -1) return nullptr;
-    return slot >= 0 ? arena + slot * size : scratch + (-slot - int64_t{2}) * size;
-  }
-};
 
 // qkvz [T, channels + v_heads * v_dim], ba [T, 2 * v_heads] -> [T, v_heads * v_dim]; writes the
 // slots of the layer that the segments name as targets.
@@ -124,11 +111,9 @@ class DeltaNet {
     const int64_t delta_size = shape.v_heads * shape.k_dim * shape.v_dim;
     const Tensor conv_arena = call.input(4, "conv_state", {-1, conv_size});
     const Tensor delta_arena = call.input(5, "delta_state", {conv_arena.shape[0], delta_size});
-    const int64_t spare = check_slots(slots, count, conv_arena.shape[0]);
-    const States conv{static_cast<float*>(conv_arena.data),
-                      scratch(call.context(), 2, spare * conv_size), conv_size};
-    const States delta{static_cast<float*>(delta_arena.data),
-                       scratch(call.context(), 3, spare * delta_size), delta_size};
+    const auto at = [](const Tensor& arena, int64_t size, int32_t slot) {
+      return slot >= 0 ? static_cast<float*>(arena.data) + slot * size : nullptr;
+    };
 
     std::vector<DeltaCall> calls(static_cast<size_t>(count));
     int64_t next = 0;
@@ -136,36 +121,20 @@ class DeltaNet {
       const SegmentRow& row = segments.as<SegmentRow>()[s];
       require(row.first_row == next && row.rows >= 0, "segments", "rows in order", row.first_row);
       next += row.rows;
+      const auto [source, target] = slots[s];
+      for (const int32_t slot : {source, target}) {
+        require(slot >= -1 && slot < conv_arena.shape[0], "slots",
+                "-1 or slots below " + std::to_string(conv_arena.shape[0]), slot);
+      }
       DeltaCall& segment = calls[static_cast<size_t>(s)];
       segment.rows = row.rows;
-      segment.conv_source = conv.at(slots[s].source);
-      segment.conv_target = conv.at(slots[s].target);
-      segment.delta_source = delta.at(slots[s].source);
-      segment.delta_target = delta.at(slots[s].target);
+      segment.conv_source = at(conv_arena, conv_size, source);
+      segment.conv_target = at(conv_arena, conv_size, target);
+      segment.delta_source = at(delta_arena, delta_size, source);
+      segment.delta_target = at(delta_arena, delta_size, target);
     }
     require(next == rows, "segments", std::to_string(rows) + " rows in all", next);
     return calls;
-  }
-
-  // How many scratch states the batch uses. A scratch state is read only after an earlier segment
-  // wrote it, and there are never more of them than segments.
-  static int64_t check_slots(const SlotRow* slots, int64_t count, int64_t arena_slots) {
-    std::vector<bool> written(static_cast<size_t>(count));
-    int64_t used = 0;
-    for (int64_t s = 0; s < count; ++s) {
-      const auto [source, target] = slots[s];
-      for (const int32_t slot : {source, target}) {
-        require(slot < arena_slots, "slots", "slots below " + std::to_string(arena_slots), slot);
-        require(-int64_t{slot} - 2 < count, "slots", "scratch states below the segment count",
-                slot);
-      }
-      require(source >= -1 || written[static_cast<size_t>(-source - 2)], "slots",
-              "a scratch state that an earlier segment wrote", source);
-      if (target > -2) continue;
-      written[static_cast<size_t>(-target - 2)] = true;
-      used = std::max(used, -int64_t{target} - 1);
-    }
-    return used;
   }
 
   DeltaShape shape_;

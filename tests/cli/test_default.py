@@ -93,7 +93,7 @@ def test_install_says_what_it_runs(
     ((_, out, options),) = exported
     assert str(out) == run("default", "path").out.strip()
     assert out == tmp_path / "data" / "stepguard" / "default"
-    assert options == {"quant": "int4", "overwrite": True}
+    assert options == {"quant": "int8", "overwrite": True}
 
 
 def test_install_that_fails(run: Run, exported: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,7 +177,8 @@ def _from_ranks(file: str, limit: int | None, pattern: str, *, nfc: bool) -> Tok
     names = {rank: "".join(map(symbols.__getitem__, token)) for token, rank in ranks.items()}
     vocab = {name: rank for rank, name in names.items()}
     pairs = [(names[left], names[right]) for _, left, right in merges]
-    tokenizer = Tokenizer(models.BPE(vocab, pairs))
+    # Llama takes a word that is a token as it is; the others have no such words.
+    tokenizer = Tokenizer(models.BPE(vocab, pairs, ignore_merges=limit is not None))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(pattern), "isolated"),

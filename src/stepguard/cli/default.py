@@ -41,7 +41,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     export.add_argument("--force", action="store_true", help="replace OUT if it is there")
     export.set_defaults(run=run_export)
     for action in (install, export):
-        add_quant(action, default="int4")
+        add_quant(action, default="int8")
     path = actions.add_parser("path", help="print where `install` puts the model directory")
     path.set_defaults(run=run_path)
 
