@@ -87,6 +87,14 @@ JobPtr submit(Engine& engine, std::vector<SegmentTuple> segments) {
   return engine.submit(std::move(specs));
 }
 
+// Joining threads may take as long as an operation; other Python threads go on meanwhile.
+struct DeleteWithoutGil {
+  void operator()(Engine* engine) const {
+    const py::gil_scoped_release release;
+    delete engine;
+  }
+};
+
 void bind_results(py::module_& module) {
   py::class_<State, std::shared_ptr<State>>(module, "State")
       .def_property_readonly("length", &State::length)
@@ -119,7 +127,7 @@ void bind_results(py::module_& module) {
 }
 
 void bind_engine(py::module_& module) {
-  py::class_<Engine>(module, "Engine")
+  py::class_<Engine, std::unique_ptr<Engine, DeleteWithoutGil>>(module, "Engine")
       .def(py::init([](const std::string& model_path, const std::string& ort_path,
                        const std::string& isa, int threads, bool kv_half, int64_t memory,
                        int64_t chunk, int64_t layers, int64_t kv_heads, int64_t head_dim,
@@ -129,7 +137,7 @@ void bind_engine(py::module_& module) {
                                  memory,       chunk,       layers,       kv_heads,   head_dim,
                                  delta_layers, conv_floats, delta_floats, vocabulary, context};
              const py::gil_scoped_release release;
-             return std::make_unique<Engine>(config);
+             return std::unique_ptr<Engine, DeleteWithoutGil>(new Engine(config));
            }),
            py::kw_only(), py::arg("model_path"), py::arg("ort_path"), py::arg("isa"),
            py::arg("threads"), py::arg("kv_half"), py::arg("memory"), py::arg("chunk"),

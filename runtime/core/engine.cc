@@ -102,8 +102,11 @@ struct Engine::Impl {
     worker = std::thread([this] { loop(); });
   }
 
+  ~Impl() { close(); }
+
   void loop();
   void step();
+  void count(const Forward& forward, double seconds);
   void close();
   void check_usable() const;
   void check_spec(const SegmentSpec& spec, size_t index) const;
@@ -149,33 +152,36 @@ void Engine::Impl::step() {
   Forward forward;
   try {
     forward = planner.plan();
-    if (forward.empty()) return;
+  } catch (const std::exception&) {  // half a plan: which segments it took is lost
+    planner.fail_all(Reason::kMemory, "the process is out of memory");
+    return;
+  }
+  if (forward.empty()) return;
+  try {
     const auto begin = std::chrono::steady_clock::now();
     threads.begin_forward();
-    ForwardOutput output;
-    try {
-      output = graph->run(forward);
-    } catch (...) {
-      threads.end_forward();
-      throw;
-    }
+    const ForwardOutput output = graph->run(forward);
     threads.end_forward();
     forward.held.clear();
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    {
-      const std::lock_guard<std::mutex> lock(mutex);
-      stats.tokens += static_cast<int64_t>(forward.ids.size());
-      stats.copied_tokens += forward.copied_tokens;
-      ++stats.forwards;
-      stats.busy_seconds += took.count();
-    }
+    count(forward, took.count());
     planner.complete(forward, output.logits.data(), output.hidden.data(), output.width);
   } catch (const std::bad_alloc&) {
+    threads.end_forward();
     planner.fail(forward, Reason::kMemory, "the process is out of memory");
   } catch (const std::exception& error) {
+    threads.end_forward();
     const bool cancelled = context.cancelled.load();
     planner.fail(forward, cancelled ? Reason::kClosing : Reason::kInternal, error.what());
   }
+}
+
+void Engine::Impl::count(const Forward& forward, double seconds) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  stats.tokens += static_cast<int64_t>(forward.ids.size());
+  stats.copied_tokens += forward.copied_tokens;
+  ++stats.forwards;
+  stats.busy_seconds += seconds;
 }
 
 void Engine::Impl::close() {
