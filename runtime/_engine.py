@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
+import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stepguard.errors import ForkedProcessError
 from stepguard.manifest import Manifest, load
 from stepguard.runtime import _core
 from stepguard.runtime._isa import active_isa
@@ -45,23 +50,54 @@ class Ticket:
         self._inner = inner
         self._results: list[Result] | None = None
         self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def wait(self, timeout: float | None = None) -> list[Result]:
         """The results, one per segment, in order.
 
         Raises:
             TimeoutError: `timeout` seconds passed first; the work goes on.
+            ForkedProcessError: called in a child of fork(), where no result can come.
         """
-        with self._lock:
+        if os.getpid() != self._process:
+            raise ForkedProcessError(
+                "this ticket",
+                expected="the process that submitted it",
+                got="a child made by fork()",
+                fix="Load the guard in the child, after the fork.",
+            )
+        until = None if timeout is None else time.monotonic() + max(timeout, 0.0)
+        if not self._lock.acquire(timeout=_seconds_left(until)):
+            raise TimeoutError(f"no result within {timeout} s")
+        try:
             if self._results is None:
-                self._results = self._inner.wait(-1.0 if timeout is None else max(timeout, 0.0))
+                self._results = self._inner.wait(_seconds_left(until))
             if self._results is None:
                 raise TimeoutError(f"no result within {timeout} s")
             return self._results
+        finally:
+            self._lock.release()
 
     def cancel(self) -> None:
         """Gives up what has not run yet; those segments end with reason `closing`."""
         self._inner.cancel()
+
+
+def _seconds_left(until: float | None) -> float:
+    """-1 for no limit, as locks and the core take it."""
+    if until is None:
+        return -1.0
+    return min(max(until - time.monotonic(), 0.0), threading.TIMEOUT_MAX)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_engines() -> None:
+    """Ends all forwards before the interpreter and the libraries are taken down."""
+    for engine in list(_engines):
+        engine.close_at_exit()
 
 
 class Engine:
@@ -102,6 +138,7 @@ class Engine:
         if kv not in ("fp16", "fp32"):
             raise ValueError(f"kv: expected 'fp16' or 'fp32', got {kv!r}")
         self.kv = kv
+        self._process = os.getpid()
         self._core = _core.Engine(
             model_path=str(folder / "model.onnx"),
             ort_path=ort_library or find_onnxruntime().path,
@@ -119,6 +156,7 @@ class Engine:
             vocabulary=architecture.vocabulary,
             context=architecture.context,
         )
+        _engines.add(self)
 
     @property
     def root(self) -> _core.State:
@@ -160,3 +198,8 @@ class Engine:
     def close(self) -> None:
         """Ends what waits with reason `closing` and joins the threads; may be called twice."""
         self._core.close()
+
+    def close_at_exit(self) -> None:
+        """`close` when the interpreter ends; nothing in a child of fork()."""
+        if os.getpid() == self._process:
+            self._core.close()

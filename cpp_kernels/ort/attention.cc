@@ -45,6 +45,8 @@ class Attention {
     shape_.norm_offset = node.real("norm_offset");
     require(shape_.kv_heads > 0 && shape_.heads > 0 && shape_.heads % shape_.kv_heads == 0, "heads",
             "a multiple of kv_heads", shape_.heads);
+    // Products of the sizes below must stay far from the end of int64.
+    require(shape_.heads <= 65536, "heads", "at most 65536", shape_.heads);
     require(shape_.head_dim > 0 && shape_.head_dim <= kMaxHeadDim, "head_dim", "1 to 256",
             shape_.head_dim);
     require(shape_.rotary_dim >= 0 && shape_.rotary_dim <= shape_.head_dim &&

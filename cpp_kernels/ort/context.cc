@@ -6,7 +6,8 @@ namespace stepguard {
 
 const Rotary& OpContext::rotary(const float* inv_freq, int64_t half, const int32_t* segments,
                                 int64_t segment_count, int64_t rows) {
-  if (rotary_forward_ == forward && rotary_key_ == inv_freq) return rotary_;
+  const RotaryKey key{inv_freq, half, segments, rows};
+  if (rotary_forward_ == forward && rotary_key_ == key) return rotary_;
   rotary_.cos.resize(static_cast<size_t>(rows * half));
   rotary_.sin.resize(static_cast<size_t>(rows * half));
   for (int64_t s = 0; s < segment_count; ++s) {
@@ -27,7 +28,7 @@ const Rotary& OpContext::rotary(const float* inv_freq, int64_t half, const int32
     });
   }
   rotary_forward_ = forward;
-  rotary_key_ = inv_freq;
+  rotary_key_ = key;
   return rotary_;
 }
 

@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "../kernels.h"
@@ -55,7 +57,8 @@ struct OpContext {
  private:
   Rotary rotary_;
   uint64_t rotary_forward_ = 0;
-  const float* rotary_key_ = nullptr;
+  using RotaryKey = std::tuple<const float*, int64_t, const int32_t*, int64_t>;
+  RotaryKey rotary_key_{nullptr, 0, nullptr, 0};
   std::vector<std::vector<uint8_t>> scratch_;
 };
 

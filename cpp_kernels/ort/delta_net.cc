@@ -36,6 +36,7 @@ class DeltaNet {
     shape_.epsilon = node.real("epsilon");
     require(shape_.k_heads > 0 && shape_.v_heads > 0 && shape_.v_heads % shape_.k_heads == 0,
             "v_heads", "a multiple of k_heads", shape_.v_heads);
+    require(shape_.v_heads <= 65536, "v_heads", "at most 65536", shape_.v_heads);
     require(shape_.k_dim > 0 && shape_.k_dim <= kMaxHeadDim, "k_dim",
             "1 to " + std::to_string(kMaxHeadDim), shape_.k_dim);
     require(shape_.v_dim > 0 && shape_.v_dim <= kMaxHeadDim, "v_dim",

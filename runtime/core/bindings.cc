@@ -136,6 +136,8 @@ void bind_engine(py::module_& module) {
              EngineConfig config{model_path,   ort_path,    isa,          threads,    kv_half,
                                  memory,       chunk,       layers,       kv_heads,   head_dim,
                                  delta_layers, conv_floats, delta_floats, vocabulary, context};
+             // Under the GIL: the first call changes the environment, which Python code reads.
+             open_ort_library(config.ort_path);
              const py::gil_scoped_release release;
              return std::unique_ptr<Engine, DeleteWithoutGil>(new Engine(config));
            }),
@@ -201,7 +203,7 @@ PYBIND11_MODULE(_core, module) {
         const OrtLibrary& library = open_ort_library(path);
         return std::make_pair(library.version, library.build_info);
       },
-      py::arg("path"), py::call_guard<py::gil_scoped_release>());
+      py::arg("path"));
   module.def("library_is_loaded", &library_is_loaded, py::arg("path"));
 }
 

@@ -16,6 +16,9 @@ namespace {
 
 constexpr int64_t kFloatBytes = sizeof(float);
 
+// Made once: a failure for want of memory must not need memory.
+const std::string kClosed = "the guard was closed", kOutOfMemory = "the process is out of memory";
+
 const KernelTable& choose_table(const std::string& isa) {
   if (isa.empty()) {
     size_t count = 0;
@@ -59,6 +62,23 @@ int64_t page_count(const EngineConfig& config) {
       config.head_dim <= 0 || config.vocabulary <= 0 || config.context <= 0) {
     throw std::invalid_argument(
         "layers, kv_heads, head_dim, vocabulary and context must be positive");
+  }
+  // Far beyond any model; what is multiplied below stays far from the end of int64.
+  const auto bounded = [](const char* name, int64_t value, int64_t most) {
+    if (value < 0 || value > most) {
+      throw std::invalid_argument(std::string(name) + ": expected 0 to " + std::to_string(most) +
+                                  ", got " + std::to_string(value));
+    }
+  };
+  bounded("layers", config.layers, 4096);
+  bounded("delta_layers", config.delta_layers, 4096);
+  bounded("kv_heads", config.kv_heads, 65536);
+  bounded("head_dim", config.head_dim, kMaxHeadDim);
+  bounded("conv_floats", config.conv_floats, int64_t{1} << 31);
+  bounded("delta_floats", config.delta_floats, int64_t{1} << 31);
+  bounded("context", config.context, int64_t{1} << 30);
+  if (config.delta_layers > 0 && (config.conv_floats == 0 || config.delta_floats == 0)) {
+    throw std::invalid_argument("conv_floats and delta_floats must be positive");
   }
   if (config.threads < 1 || config.threads > 1024) {
     throw std::invalid_argument("threads: expected 1 to 1024, got " +
@@ -105,6 +125,7 @@ struct Engine::Impl {
   ~Impl() { close(); }
 
   void loop();
+  void accept(const JobPtr& job);
   void step();
   void count(const Forward& forward, double seconds);
   void close();
@@ -136,14 +157,23 @@ void Engine::Impl::loop() {
   std::unique_lock<std::mutex> lock(mutex);
   for (;;) {
     wake.wait(lock, [&] { return stop || !inbox.empty() || !planner.idle(); });
-    for (; !inbox.empty(); inbox.pop_front()) planner.add(std::move(inbox.front()));
+    for (; !inbox.empty(); inbox.pop_front()) accept(inbox.front());
     if (stop) {
-      planner.fail_all(Reason::kClosing, "the guard was closed");
+      planner.fail_all(Reason::kClosing, kClosed);
       return;
     }
     lock.unlock();
     step();
     lock.lock();
+  }
+}
+
+void Engine::Impl::accept(const JobPtr& job) {
+  try {
+    planner.add(job);
+  } catch (const std::bad_alloc&) {
+    for (SegmentResult& result : job->results) result.reason = Reason::kMemory;
+    job->finish();
   }
 }
 
@@ -153,7 +183,7 @@ void Engine::Impl::step() {
   try {
     forward = planner.plan();
   } catch (const std::exception&) {  // half a plan: which segments it took is lost
-    planner.fail_all(Reason::kMemory, "the process is out of memory");
+    planner.fail_all(Reason::kMemory, kOutOfMemory);
     return;
   }
   if (forward.empty()) return;
@@ -168,11 +198,16 @@ void Engine::Impl::step() {
     planner.complete(forward, output.logits.data(), output.hidden.data(), output.width);
   } catch (const std::bad_alloc&) {
     threads.end_forward();
-    planner.fail(forward, Reason::kMemory, "the process is out of memory");
+    planner.fail(forward, Reason::kMemory, kOutOfMemory);
   } catch (const std::exception& error) {
     threads.end_forward();
     const bool cancelled = context.cancelled.load();
-    planner.fail(forward, cancelled ? Reason::kClosing : Reason::kInternal, error.what());
+    std::string text;
+    try {
+      text = error.what();
+    } catch (const std::bad_alloc&) {
+    }
+    planner.fail(forward, cancelled ? Reason::kClosing : Reason::kInternal, text);
   }
 }
 

@@ -151,6 +151,17 @@ OrtValue* Graph::tensor(const void* data, size_t bytes, const std::vector<int64_
   return value;
 }
 
+std::vector<int64_t> Graph::shape_of(const OrtValue* value) const {
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  check(ort_, ort_.GetTensorTypeAndShape(value, &info));
+  const Owned release(info, ort_.ReleaseTensorTypeAndShapeInfo);
+  size_t rank = 0;
+  check(ort_, ort_.GetDimensionsCount(info, &rank));
+  std::vector<int64_t> shape(rank);
+  check(ort_, ort_.GetDimensions(info, shape.data(), rank));
+  return shape;
+}
+
 void Graph::bind(const Arena& arena, int64_t pages, int64_t page_bytes, bool kv_half) {
   kv_half_[0] = kv_half ? 1 : 0;
   for (int64_t i = 0; i < layers_; ++i) {
@@ -209,11 +220,12 @@ ForwardOutput Graph::run(const Forward& forward) {
       target.assign(static_cast<const float*>(data), static_cast<const float*>(data) + count);
     };
     if (!forward.reads.empty()) {
-      OrtTensorTypeAndShapeInfo* info = nullptr;
-      check(ort_, ort_.GetTensorTypeAndShape(outputs[1], &info));
-      const Owned release_info(info, ort_.ReleaseTensorTypeAndShapeInfo);
-      int64_t shape[2] = {0, 0};
-      check(ort_, ort_.GetDimensions(info, shape, 2));
+      // ONNX Runtime does not hold a graph to the shapes that it declares.
+      const std::vector<int64_t> shape = shape_of(outputs[1]);
+      if (shape_of(outputs[0]) != std::vector<int64_t>{size(forward.read_ids)} ||
+          shape.size() != 2 || shape[0] != size(forward.reads)) {
+        throw OpError("logits or hidden: an output of another size than what was read");
+      }
       result.width = shape[1];
       copy(outputs[0], forward.read_ids.size(), result.logits);
       copy(outputs[1], forward.reads.size() * static_cast<size_t>(shape[1]), result.hidden);

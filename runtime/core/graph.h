@@ -41,6 +41,7 @@ class Graph {
  private:
   OrtValue* tensor(const void* data, size_t bytes, const std::vector<int64_t>& shape,
                    ONNXTensorElementDataType type) const;
+  std::vector<int64_t> shape_of(const OrtValue* value) const;
   void check_ports() const;
   std::string describe(size_t index, bool input) const;
 

@@ -261,11 +261,16 @@ void Planner::end(Task& task) {
 void Planner::fail(Task& task, Reason reason, const std::string& message) {
   task.done = true;
   task.end.reset();
-  task.result().reason = reason;
-  task.result().message = message;
-  task.result().state.reset();
-  task.result().logits.clear();
-  task.result().hidden.clear();
+  SegmentResult& result = task.result();
+  result.reason = reason;
+  result.state.reset();
+  result.logits.clear();
+  result.hidden.clear();
+  try {
+    result.message = message;
+  } catch (const std::bad_alloc&) {  // the reason alone has to do
+    result.message.clear();
+  }
 }
 
 // The pages of a segment that is not kept are free again when its last child has started.
@@ -276,10 +281,23 @@ void Planner::release_parent(Work& work, const Task& task) {
   if (--parent.children == 0 && parent.done) parent.end.reset();
 }
 
+// A segment has no result when its parent has none, also where it ended first: one without tokens
+// ends while it is planned.
+void Planner::inherit_failures(Work& work) {
+  for (Task& task : work.tasks) {
+    const int parent_index = task.spec().parent_index;
+    if (parent_index < 0 || task.result().reason != Reason::kNone) continue;
+    const SegmentResult& parent = work.job->results[static_cast<size_t>(parent_index)];
+    if (parent.reason != Reason::kNone) fail(task, parent.reason, parent.message);
+  }
+}
+
 // A finished job lets go of all States before its caller wakes: what the caller drops is free.
 void Planner::sweep() {
   std::vector<JobPtr> finished;
+  finished.reserve(work_.size());  // nothing after this may fail halfway
   for (std::unique_ptr<Work>& work : work_) {
+    inherit_failures(*work);
     const bool done = std::all_of(work->tasks.begin(), work->tasks.end(),
                                   [](const Task& task) { return task.done; });
     if (!done) continue;

@@ -79,6 +79,7 @@ class Planner {
   void end(Task& task);
   void fail(Task& task, Reason reason, const std::string& message);
   void release_parent(Work& work, const Task& task);
+  void inherit_failures(Work& work);
   void sweep();
 
   std::shared_ptr<PagePool> pool_;

@@ -50,7 +50,7 @@ class Job {
   // False when `seconds` passed first; negative waits for ever.
   bool wait(double seconds) {
     std::unique_lock<std::mutex> lock(mutex_);
-    if (seconds < 0) {
+    if (seconds < 0 || seconds > 1e9) {
       done_condition_.wait(lock, [&] { return done_; });
       return true;
     }

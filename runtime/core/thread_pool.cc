@@ -27,7 +27,12 @@ void pause() {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { worker(); });
+  try {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { worker(); });
+  } catch (...) {  // no more threads to be had: join those that run
+    stop();
+    throw;
+  }
 }
 
 ThreadPool::~ThreadPool() { stop(); }

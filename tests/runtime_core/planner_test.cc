@@ -156,6 +156,22 @@ void an_empty_kept_segment_is_its_parent_again() {
   EXPECT_EQ(job->results[1].state->pages()[0], job->results[0].state->pages()[0]);
 }
 
+// A segment without tokens ends while it is planned: a forward that fails must take it along.
+void a_failed_forward_takes_its_empty_children_along() {
+  World world;
+  const JobPtr job =
+      world.add({segment(100, world.root, true), child(0, 0, true), child(12, 1, false, 1)});
+  const Forward forward = world.planner.plan();
+  EXPECT_EQ(forward.ids.size(), 100);
+  world.planner.fail(forward, Reason::kInternal, "planted");
+  EXPECT_TRUE(job->wait(0));
+  for (const SegmentResult& result : job->results) {
+    EXPECT_TRUE(result.reason == Reason::kInternal);
+    EXPECT_TRUE(result.state == nullptr);
+  }
+  EXPECT_EQ(world.pool->used(), 0);
+}
+
 // The page of a parent that is not kept must not be handed out again before its copy is made.
 void a_copied_page_is_held_until_the_forward_has_run() {
   World world(4, 8);
@@ -189,6 +205,7 @@ int main() {
   a_logit_that_is_not_finite_is_no_result();
   a_cancelled_job_ends_and_gives_its_pages_back();
   an_empty_kept_segment_is_its_parent_again();
+  a_failed_forward_takes_its_empty_children_along();
   a_copied_page_is_held_until_the_forward_has_run();
   return failures() == 0 ? 0 : 1;
 }
