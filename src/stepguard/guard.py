@@ -124,7 +124,10 @@ class Guard:
         Raises:
             PromptError, TokenizerError: the profile cannot be rendered.
             ForkedProcessError: called in a child of fork().
+            TypeError: `profile` is no string.
         """
+        if not isinstance(profile, str):
+            raise TypeError(f"profile: expected a string, got {type(profile).__name__}")
         self._reader.check_process()
         return Session(self._reader, profile)
 

@@ -58,6 +58,7 @@ class Judge:
             margin=margin,
             score=score,
             calibrated=self.calibration is not None,
+            coverage=_coverage(ask),
             tokens_read=ask.track.unasked + ask.tokens,
             **self._common(ask.track, latency_ms),
         )
@@ -73,7 +74,7 @@ class Judge:
             status=Status.UNAVAILABLE,
             reason=reason,
             message=message,
-            coverage=have / max(1, total),
+            coverage=have / max(1, total + track.unreadable),
             tokens_read=max(0, track.unasked + have - track.read),
             **self._common(track, latency_ms),
         )
@@ -88,3 +89,9 @@ class Judge:
             "unreadable": track.unreadable,
             "latency_ms": latency_ms,
         }
+
+
+def _coverage(ask: Ask) -> float:
+    """Share of the trajectory that was read; a part that no text stands for counts as a token."""
+    total = ask.track.read + ask.tokens
+    return total / (total + ask.track.unreadable)

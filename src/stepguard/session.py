@@ -40,6 +40,7 @@ class Session:
             SessionClosed, EngineClosed, ForkedProcessError: it can read no more.
             TypeError: `step` is no Step.
         """
+        _check(step)
         with self._turn(step):
             if len(self._track.owed) == 0 or self._track.malformed:
                 return
@@ -56,6 +57,7 @@ class Session:
         what `observe` raises.
         """
         started = time.perf_counter()
+        _check(step)
         with self._turn(step):
             return self._ask(started)
 
@@ -94,8 +96,6 @@ class Session:
     @contextmanager
     def _turn(self, step: Step | None) -> Iterator[None]:
         """One call at a time, in the right process, on an open session; renders the step."""
-        if step is not None and not isinstance(step, Step):
-            raise TypeError(f"step: expected a stepguard.Step, got {type(step).__name__}")
         self._reader.check_process()
         with self._lock:
             if self._closed:
@@ -119,6 +119,12 @@ class Session:
     def _keep(self, kept: Result) -> None:
         if kept.state is not None:
             self._state, self._track = kept.state, self._track.paid()
+
+
+def _check(step: object) -> None:
+    """None is no step either: a caller's slip must not become a verdict."""
+    if not isinstance(step, Step):
+        raise TypeError(f"step: expected a stepguard.Step, got {type(step).__name__}")
 
 
 def _since(started: float) -> float:

@@ -55,7 +55,12 @@ class Track:
         if track.malformed:
             return track
         try:
-            return _added(track, encoder.extend(track.border, step))
+            extension = encoder.extend(track.border, step)
+            if step.is_action and extension.unreadable:
+                # Nobody may call an action safe that the model did not see whole.
+                parts = f"{extension.unreadable} parts of the action cannot be read"
+                return replace(track, malformed=f"step {index}: {parts}")
+            return _added(track, extension)
         except (PromptError, TokenizerError, TrajectoryError, UnicodeError) as error:
             return replace(track, malformed=f"step {index}: {error}")
 

@@ -316,3 +316,33 @@ def test_ids_are_what_the_engine_takes(guard: Guard, engine: FakeEngine) -> None
     for call in engine.calls:
         for segment in call:
             assert segment.tokens.dtype == segment.read.dtype == np.int32
+
+
+def test_an_action_that_cannot_be_read_whole_has_no_verdict() -> None:
+    with make_guard(FakeEngine()).session(PROFILE) as session:
+        verdict = session.push(Step.agent(action={"rm -rf /"}))  # type: ignore[arg-type]
+        assert (verdict.status, verdict.reason) == (Status.UNAVAILABLE, Reason.MALFORMED)
+        assert "cannot be read" in verdict.message
+        assert session.push(STEPS[1]).reason is Reason.MALFORMED
+
+
+def test_a_part_that_is_not_text_lowers_the_coverage() -> None:
+    image = [{"type": "text", "text": "look"}, {"type": "image", "data": "x"}]
+    with make_guard(FakeEngine()).session(PROFILE) as session:
+        session.observe(Step.user(image))  # type: ignore[arg-type]
+        verdict = session.push(STEPS[1])
+        assert verdict.unreadable == 1
+        assert 0.5 < verdict.coverage < 1
+
+
+@pytest.mark.parametrize("step", [None, "text", {"role": "user"}])
+def test_what_is_no_step_is_refused(step: object) -> None:
+    with make_guard(FakeEngine()).session(PROFILE) as session:
+        for call in (session.push, session.observe):
+            with pytest.raises(TypeError, match=r"expected a stepguard\.Step"):
+                call(step)  # type: ignore[operator]
+
+
+def test_a_profile_that_is_no_string_is_refused() -> None:
+    with pytest.raises(TypeError, match="profile: expected a string"):
+        make_guard(FakeEngine()).session(None)  # type: ignore[arg-type]

@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status: int = parsed.run(parsed)
             return status
         finally:
-            sys.stdout.flush()  # here, and not at exit, a broken pipe can be caught
+            if sys.stdout is not None:  # closed by the caller
+                sys.stdout.flush()  # here, and not at exit, a broken pipe can be caught
     except StepguardError as error:
         return _fail(f"{type(error).__name__}: {error}")
     except KeyboardInterrupt:
