@@ -99,7 +99,7 @@ class Session:
         self._reader.check_process()
         with self._lock:
             if self._closed:
-                raise SessionClosed("this session", expected="an open one", got="a closed one")
+                raise SessionClosed("the session", expected="an open one", got="a closed one")
             if step is not None:
                 self._track = self._track.extend(self._reader.encoder, step)
             yield
