@@ -4,7 +4,6 @@
 #include <cmath>
 
 namespace stepguard {
-
 Planner::Planner(std::shared_ptr<PagePool> pool, int64_t context, int64_t chunk,
                  std::shared_ptr<PagePool> slots)
     : pool_(std::move(pool)),
@@ -16,10 +15,12 @@ void Planner::add(JobPtr job) {
   auto work = std::make_unique<Work>();
   work->tasks.resize(job->specs.size());
   for (size_t i = 0; i < work->tasks.size(); ++i) {
-    work->tasks[i].job = job.get();
-    work->tasks[i].index = i;
-    const int parent = job->specs[i].parent_index;
-    if (parent >= 0) ++work->tasks[static_cast<size_t>(parent)].children;
+    Task& task = work->tasks[i];
+    task.job = job.get();
+    task.index = i;
+    if (job->specs[i].parent_index < 0) continue;
+    task.parent = &work->tasks[static_cast<size_t>(job->specs[i].parent_index)];
+    ++task.parent->children;
   }
   work->job = std::move(job);
   work_.push_back(std::move(work));
@@ -32,8 +33,8 @@ Forward Planner::plan() {
     if (static_cast<int64_t>(forward.ids.size()) >= chunk_) break;
     feed(*work, forward);
   }
-  // Nothing runs, so what holds the slots in flight is itself waiting: for this segment.
-  if (forward.empty() && stalled_ != nullptr) fail_without_slot(*stalled_);
+  // Nothing runs, so nothing will be given back for which it could wait.
+  if (forward.empty() && stalled_ != nullptr) fail(*stalled_, Reason::kMemory, shortage_);
   sweep();
   return forward;
 }
@@ -46,9 +47,7 @@ void Planner::feed(Work& work, Forward& forward) {
       fail(task, Reason::kClosing, "the call was cancelled");
       continue;
     }
-    const int parent_index = task.spec().parent_index;
-    const Task* parent =
-        parent_index >= 0 ? &work.tasks[static_cast<size_t>(parent_index)] : nullptr;
+    const Task* parent = task.parent;
     if (parent != nullptr && parent->result().reason != Reason::kNone) {
       fail(task, parent->result().reason, parent->result().message);
       continue;
@@ -59,23 +58,25 @@ void Planner::feed(Work& work, Forward& forward) {
     if (room <= 0 && task.size() > 0) return;
     SegmentRow row{0, 0, 0, 0, 0, -1, -1, 0};
     if (!task.started) {
-      if (!start(work, task, forward, row)) return;
+      // What comes later must not take what a waiting segment is waiting for.
+      if (stalled_ != nullptr || !start(task, room, forward, row)) continue;
       if (task.done) continue;
     }
     append(task, std::min(room, task.size() - task.fed), row, forward);
   }
 }
 
+bool Planner::wait_for_memory(Task& task, const std::string& shortage) {
+  stalled_ = &task;
+  shortage_ = shortage;
+  return false;
+}
+
 // A segment whose end somebody goes on from needs a recurrent slot: the last child of a parent that
 // is not kept takes over its slot, others get a free one. False: wait for segments in flight.
-bool Planner::choose_slot(Work& work, Task& task, const StatePtr& parent, int64_t room,
-                          int32_t* slot) {
+bool Planner::choose_slot(Task& task, const StatePtr& parent, int64_t room, int32_t* slot) {
   *slot = -1;
   if (!slots_) return true;
-  if (parent->spent()) {  // between the submission and now
-    fail(task, Reason::kInternal, "its parent was consumed by another segment");
-    return true;
-  }
   task.source = parent->slot();
   if (task.size() == 0) {
     *slot = parent->slot();
@@ -84,68 +85,23 @@ bool Planner::choose_slot(Work& work, Task& task, const StatePtr& parent, int64_
   }
   const SegmentSpec& spec = task.spec();
   if (!spec.keep && task.children == 0 && task.size() <= room) return true;
-  bool last = false;
-  if (spec.parent_index >= 0) {
-    const Task& from = work.tasks[static_cast<size_t>(spec.parent_index)];
-    last = from.children == 1 && !from.spec().keep;
-  } else {
-    last = spec.consume && parent.use_count() == 3;  // the caller's, the job's and `parent` itself
-  }
+  const bool last = task.parent != nullptr ? task.parent->children == 1 && !task.parent->spec().keep
+                                           // the caller's, the job's and the one of start()
+                                           : spec.consume && parent.use_count() == 3;
   // A segment without tokens shares its parent's slot, which then has a second owner.
   if (last && parent->slot() >= 0 && slots_->sole(parent->slot())) {
     *slot = parent->take_slot();
     return true;
   }
   *slot = slots_->allocate();
-  if (*slot >= 0) return true;
-  if (slots_in_flight()) {
-    if (stalled_ == nullptr) stalled_ = &task;
-    return false;
-  }
-  fail_without_slot(task);
-  return true;
+  return *slot >= 0 || wait_for_memory(task, "no recurrent slot is free (" +
+                                                 std::to_string(slots_->total()) + " in all)");
 }
 
-void Planner::fail_without_slot(Task& task) {
-  fail(task, Reason::kMemory,
-       "no recurrent slot is free (" + std::to_string(slots_->total()) + " in all)");
-}
-
-bool Planner::slots_in_flight() const {
-  for (const std::unique_ptr<Work>& work : work_) {
-    for (const Task& task : work->tasks) {
-      if (task.end && task.end->slot() >= 0 && !(task.done && task.spec().keep)) return true;
-    }
-  }
-  return false;
-}
-
-// Gives the segment the pages of its whole path: the parent's, shared, and its own. False: wait.
-bool Planner::start(Work& work, Task& task, Forward& forward, SegmentRow& row) {
-  const int parent_index = task.spec().parent_index;
-  const StatePtr from =
-      parent_index >= 0 ? work.tasks[static_cast<size_t>(parent_index)].end : task.spec().parent;
-  const State& parent = *from;
+// The pages of the whole path: the parent's, shared, and its own. False, and none taken: wait.
+bool Planner::take_pages(Task& task, const State& parent, SegmentRow& row,
+                         std::vector<int32_t>& pages) {
   const int64_t length = parent.length(), stop = length + task.size();
-  if (stop > context_) {
-    fail(task, Reason::kOverflow,
-         std::to_string(stop) + " tokens are more than the context of " + std::to_string(context_));
-    return true;
-  }
-  int32_t slot = -1;
-  const int64_t room = chunk_ - static_cast<int64_t>(forward.ids.size());
-  if (!choose_slot(work, task, from, room, &slot)) return false;
-  if (task.done) return true;
-  std::vector<int32_t> pages;
-  const auto give_back = [&] {
-    for (const int32_t page : pages) pool_->release(page);
-    if (slot < 0) return;
-    if (parent.spent()) {
-      parent.give_slot(slot);
-    } else {
-      slots_->release(slot);
-    }
-  };
   const int64_t wanted = (stop + kPage - 1) / kPage;
   pages.reserve(static_cast<size_t>(wanted));
   for (int64_t i = 0; i < length / kPage; ++i) {
@@ -153,36 +109,64 @@ bool Planner::start(Work& work, Task& task, Forward& forward, SegmentRow& row) {
     pool_->retain(pages.back());
   }
   const auto filled = static_cast<int32_t>(length % kPage);
-  if (filled > 0) {
-    const int32_t shared = parent.pages()[static_cast<size_t>(length / kPage)];
-    const auto mark = static_cast<int32_t>(std::min<int64_t>(stop - length + filled, kPage));
-    // Only what is kept may grow in place; a question uses pages of its own and leaves no trace.
-    if (task.size() == 0 || (task.spec().keep && pool_->extend(shared, filled, mark))) {
-      pages.push_back(shared);
-      pool_->retain(shared);
-    } else {
-      row.copy_source = shared;
-      row.copy_tokens = filled;
-    }
+  const int32_t shared = filled > 0 ? parent.pages()[static_cast<size_t>(length / kPage)] : -1;
+  // Only what others go on from may grow in place; a question uses pages of its own.
+  const bool grows =
+      filled > 0 && (task.spec().keep || task.children > 0) && task.size() > 0 &&
+      pool_->extend(shared, filled,
+                    static_cast<int32_t>(std::min<int64_t>(task.size() + filled, kPage)));
+  if (grows || (filled > 0 && task.size() == 0)) {
+    pages.push_back(shared);
+    pool_->retain(shared);
+  } else if (filled > 0) {
+    row.copy_source = shared;
+    row.copy_tokens = filled;
   }
   while (static_cast<int64_t>(pages.size()) < wanted) {
     const int32_t page = pool_->allocate();
     if (page < 0) {
-      give_back();
-      fail(task, Reason::kMemory,
-           "no KV page is free for " + std::to_string(task.size()) + " tokens (" +
-               std::to_string(pool_->total()) + " pages in all)");
-      return true;
+      for (const int32_t taken : pages) pool_->release(taken);
+      if (grows) pool_->set_mark(shared, filled);
+      return wait_for_memory(task, "no KV page is free for " + std::to_string(task.size()) +
+                                       " tokens (" + std::to_string(pool_->total()) +
+                                       " pages in all)");
     }
     if (row.copy_source >= 0 && row.copy_target < 0) row.copy_target = page;
     const auto position = static_cast<int64_t>(pages.size()) * kPage;
     pool_->set_mark(page, static_cast<int32_t>(std::min<int64_t>(stop - position, kPage)));
     pages.push_back(page);
   }
-  task.start = length;
+  return true;
+}
+
+// Gives the segment what its path needs. True: it can run, or it is done; false: it waits.
+bool Planner::start(Task& task, int64_t room, Forward& forward, SegmentRow& row) {
+  const StatePtr from = task.parent != nullptr ? task.parent->end : task.spec().parent;
+  const int64_t stop = from->length() + task.size();
+  if (stop > context_) {
+    fail(task, Reason::kOverflow,
+         std::to_string(stop) + " tokens are more than the context of " + std::to_string(context_));
+    return true;
+  }
+  if (from->spent()) {  // between the submission and now
+    fail(task, Reason::kInternal, "its parent was consumed by another segment");
+    return true;
+  }
+  int32_t slot = -1;
+  if (!choose_slot(task, from, room, &slot)) return false;
+  std::vector<int32_t> pages;
+  if (!take_pages(task, *from, row, pages)) {
+    if (slot >= 0 && from->spent()) {
+      from->give_slot(slot);
+    } else if (slot >= 0) {
+      slots_->release(slot);
+    }
+    return false;
+  }
+  task.start = from->length();
   task.started = true;
   task.end = std::make_shared<const State>(pool_, std::move(pages), stop, slots_, slot);
-  release_parent(work, task);
+  if (task.parent != nullptr) drop_child(*task.parent);
   if (row.copy_source >= 0) forward.held.push_back(from);
   forward.copied_tokens += row.copy_tokens;
   if (task.size() == 0) end(task);
@@ -259,6 +243,7 @@ void Planner::end(Task& task) {
 }
 
 void Planner::fail(Task& task, Reason reason, const std::string& message) {
+  if (!task.started && !task.done && task.parent != nullptr) drop_child(*task.parent);
   task.done = true;
   task.end.reset();
   SegmentResult& result = task.result();
@@ -273,11 +258,8 @@ void Planner::fail(Task& task, Reason reason, const std::string& message) {
   }
 }
 
-// The pages of a segment that is not kept are free again when its last child has started.
-void Planner::release_parent(Work& work, const Task& task) {
-  const int parent_index = task.spec().parent_index;
-  if (parent_index < 0) return;
-  Task& parent = work.tasks[static_cast<size_t>(parent_index)];
+// What a segment that is not kept holds is free again when no child has to start from it any more.
+void Planner::drop_child(Task& parent) {
   if (--parent.children == 0 && parent.done) parent.end.reset();
 }
 
@@ -285,9 +267,8 @@ void Planner::release_parent(Work& work, const Task& task) {
 // ends while it is planned.
 void Planner::inherit_failures(Work& work) {
   for (Task& task : work.tasks) {
-    const int parent_index = task.spec().parent_index;
-    if (parent_index < 0 || task.result().reason != Reason::kNone) continue;
-    const SegmentResult& parent = work.job->results[static_cast<size_t>(parent_index)];
+    if (task.parent == nullptr || task.result().reason != Reason::kNone) continue;
+    const SegmentResult& parent = task.parent->result();
     if (parent.reason != Reason::kNone) fail(task, parent.reason, parent.message);
   }
 }

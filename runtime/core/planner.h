@@ -14,6 +14,7 @@ namespace stepguard {
 // One segment on its way through the forwards.
 struct Task {
   Job* job = nullptr;
+  Task* parent = nullptr;  // where it goes on from an earlier segment of its job
   size_t index = 0;
   int64_t start = 0;    // absolute position of its first token
   int64_t fed = 0;      // tokens that forwards have taken
@@ -71,21 +72,22 @@ class Planner {
   };
 
   void feed(Work& work, Forward& forward);
-  bool start(Work& work, Task& task, Forward& forward, SegmentRow& row);
-  bool choose_slot(Work& work, Task& task, const StatePtr& parent, int64_t room, int32_t* slot);
-  bool slots_in_flight() const;
-  void fail_without_slot(Task& task);
+  bool start(Task& task, int64_t room, Forward& forward, SegmentRow& row);
+  bool choose_slot(Task& task, const StatePtr& parent, int64_t room, int32_t* slot);
+  bool take_pages(Task& task, const State& parent, SegmentRow& row, std::vector<int32_t>& pages);
+  bool wait_for_memory(Task& task, const std::string& shortage);  // always false
   void append(Task& task, int64_t count, SegmentRow row, Forward& forward);
   void end(Task& task);
   void fail(Task& task, Reason reason, const std::string& message);
-  void release_parent(Work& work, const Task& task);
+  void drop_child(Task& parent);
   void inherit_failures(Work& work);
   void sweep();
 
   std::shared_ptr<PagePool> pool_;
   std::shared_ptr<PagePool> slots_;
   int64_t context_, chunk_;
-  Task* stalled_ = nullptr;  // the first segment of this plan that waits for a slot
+  Task* stalled_ = nullptr;  // the segment of this plan that waits for pages or a slot
+  std::string shortage_;     // for which, in words
   std::deque<std::unique_ptr<Work>> work_;
 };
 

@@ -220,7 +220,7 @@ class _Queue:
         return self._done
 
     def _submit(self, plan: Sequence[Ask], size: int) -> None:
-        segments = forest(self._reader.prefix, plan, self._reader.judge.rows)
+        segments = forest(self._reader.prefix, plan, self._reader.judge.rows, keep=False)
         ticket = self._reader.engine.submit(segments)
         self._waiting.append(_Waiting(plan, ticket, time.perf_counter(), size))
 
@@ -246,7 +246,7 @@ def _verdicts(
             made = judge.unavailable(ask, Reason.MALFORMED, message, have, latency)
         else:
             kept, answer = results[2 * index : 2 * index + 2]
-            if kept.state is not None:
+            if not kept.reason:
                 have = ask.track.paid().read
             made = judge.verdict(ask, answer, have, latency)
         verdicts.append(made)

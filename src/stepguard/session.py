@@ -109,7 +109,7 @@ class Session:
         if message := ask.track.malformed:
             have = ask.track.read
             return reader.judge.unavailable(ask, Reason.MALFORMED, message, have, _since(started))
-        kept, answer = reader.run(forest(self._state, [ask], reader.judge.rows))
+        kept, answer = reader.run(forest(self._state, [ask], reader.judge.rows, keep=True))
         self._keep(kept)
         verdict = reader.judge.verdict(ask, answer, self._track.read, _since(started))
         if verdict.reason is None:

@@ -106,16 +106,17 @@ class Ask:
         return len(self.track.owed) + len(self.question)
 
 
-def forest(parent: State, asks: Sequence[Ask], rows: Ids) -> list[Segment]:
-    """Two segments per question: what is owed, kept, on top of the one before; the question, read.
+def forest(parent: State, asks: Sequence[Ask], rows: Ids, *, keep: bool) -> list[Segment]:
+    """Two segments per question: what is owed, on top of the one before; the question, read.
 
-    rows: int32 [r] output rows. Malformed tracks are left out.
+    rows: int32 [r] output rows. keep: whether somebody goes on from what was owed; without it one
+    recurrent slot is handed on from step to step. Malformed tracks are left out.
     """
     segments: list[Segment] = []
     for ask in asks:
         if ask.track.malformed:
             break  # and so are all that follow
         below = len(segments) - 2 if segments else parent
-        segments.append(Segment(ask.track.owed, below, keep=True))
+        segments.append(Segment(ask.track.owed, below, keep=keep))
         segments.append(Segment(ask.question, len(segments) - 1, read=rows))
     return segments

@@ -68,7 +68,7 @@ def test_a_trajectory_is_one_forest(guard: Guard, engine: FakeEngine) -> None:
     assert [verdict.step for verdict in guard.moderate(TRAJECTORY)] == [1, 5]
     (call,) = engine.calls[before:]
     assert [segment.parent for segment in call[1:]] == [0, 0, 2]
-    assert [segment.keep for segment in call] == [True, False, True, False]
+    assert not any(segment.keep for segment in call)  # nobody goes on from here
 
 
 def test_nothing_to_moderate(guard: Guard) -> None:

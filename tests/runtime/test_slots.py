@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from stepguard import Guard, Step, Trajectory
 from stepguard.runtime import Engine, Segment, State
 
 Ids = npt.NDArray[np.int32]
@@ -30,13 +31,17 @@ def engine(hybrid_models: dict[str, Path]) -> Iterator[Engine]:
     engine.close()
 
 
+def least_memory(folder: Path) -> int:
+    """Bytes of three slots and their pages, as the refusal of less names them."""
+    with pytest.raises(ValueError, match="three recurrent slots") as caught:
+        open_engine(folder, memory=1)
+    return int(str(caught.value).split("at least ")[1].split()[0])
+
+
 def small(hybrid_models: dict[str, Path], slots: int) -> Engine:
     """An engine with this many slots."""
     folder = hybrid_models["int8"]
-    with pytest.raises(ValueError, match="three recurrent slots") as caught:
-        open_engine(folder, memory=1)
-    least = int(str(caught.value).split("at least ")[1].split()[0])  # of three slots
-    engine = open_engine(folder, memory=least // 3 * slots)
+    engine = open_engine(folder, memory=least_memory(folder) // 3 * slots)
     assert engine.stats()["slots_total"] == slots
     return engine
 
@@ -135,15 +140,22 @@ def test_full_slots_are_a_reason_and_lose_nothing(hybrid_models: dict[str, Path]
 
 
 def test_a_branch_that_waits_for_itself_ends(hybrid_models: dict[str, Path]) -> None:
-    """The parent's slot is free only after both children started, and the first finds none."""
+    """The parent's slot is free only after both children started, and the first finds none.
+
+    It fails; the second is then the last that needs the parent, and takes over its slot.
+    """
     engine = small(hybrid_models, 3)
     try:
         states = [kept(engine, engine.root, TEXT[n : n + 5]) for n in range(2)]
         segments = [Segment(TEXT[:9], engine.root)]
         segments += [Segment(TEXT[n : n + 2], 0, keep=True) for n in range(2)]
         results = engine.submit(segments).wait(20)
-        assert [result.reason for result in results] == ["", "memory", "memory"]
-        del results
+        assert [result.reason for result in results] == ["", "memory", ""]
+        second = results[2].state
+        assert second is not None
+        assert slots(engine) == 3
+        assert read(engine, second) == alone(engine, TEXT[:9], TEXT[1:3], QUESTION)
+        del results, second
         assert slots(engine) == 2
         assert read(engine, states[1]) == alone(engine, TEXT[1:6], QUESTION)
     finally:
@@ -178,3 +190,24 @@ def test_two_thousand_single_tokens(engine: Engine) -> None:
     assert end.state is not None
     assert read(engine, end.state) == alone(engine, TEXT, QUESTION)
     assert slots(engine) == 1
+
+
+def test_a_trajectory_may_have_more_actions_than_there_are_slots(
+    hybrid_models: dict[str, Path],
+) -> None:
+    folder = hybrid_models["int8"]
+    steps = [Step.user("go on")] + [Step.agent(action=f"tool{{{n}}}") for n in range(18)]
+    with Guard.load(
+        folder, memory=least_memory(folder) // 3 * 12, chunk=16, ort_library=ORT
+    ) as guard:
+        assert guard.stats()["slots_total"] == 12
+        with guard.session("p") as session:
+            session.observe(steps[0])
+            pushed = [session.push(step) for step in steps[1:]]
+        at_once = guard.moderate(Trajectory("p", tuple(steps)))
+    assert [verdict.message for verdict in pushed] == [""] * 18
+    assert [verdict.message for verdict in at_once] == [""] * 18
+    assert [verdict.margin for verdict in at_once] == [verdict.margin for verdict in pushed]
+    assert [verdict.tokens_read for verdict in at_once[1:]] == [
+        verdict.tokens_read for verdict in pushed[1:]
+    ]

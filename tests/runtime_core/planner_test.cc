@@ -107,13 +107,41 @@ void too_little_memory_fails_that_segment_and_its_children() {
   World world(2);
   const JobPtr job = world.add({segment(100, world.root, true), child(4, 0, false, 1)});
   const JobPtr small = world.add({segment(10, world.root, false, 1)});
-  world.step();
+  EXPECT_TRUE(world.step().empty());  // nothing runs for which it could wait
+  EXPECT_TRUE(job->wait(0));
   EXPECT_TRUE(job->results[0].reason == Reason::kMemory);
-  EXPECT_TRUE(job->wait(0) || (world.step(), job->wait(0)));
   EXPECT_TRUE(job->results[1].reason == Reason::kMemory);
+  EXPECT_EQ(world.step().ids.size(), 10);
   EXPECT_TRUE(small->wait(0));
   EXPECT_TRUE(small->results[0].reason == Reason::kNone);
   EXPECT_EQ(world.pool->used(), 0);
+}
+
+// Pages that a running question holds come back: what needs them waits, and nobody overtakes it.
+void a_segment_waits_for_pages_that_come_back() {
+  World world(3);
+  const JobPtr job =
+      world.add({segment(30, world.root, true), child(30, 0, false, 1), child(30, 0, true)});
+  const JobPtr later = world.add({segment(1, world.root, false, 1)});
+  EXPECT_EQ(world.step().ids.size(), 60);  // the first and its question fill the pool
+  EXPECT_TRUE(!job->wait(0));
+  EXPECT_EQ(world.step().ids.size(), 31);
+  EXPECT_TRUE(job->wait(0));
+  EXPECT_TRUE(later->wait(0));
+  for (const SegmentResult& result : job->results) EXPECT_TRUE(result.reason == Reason::kNone);
+  EXPECT_EQ(world.pool->used(), 2);
+}
+
+void a_started_segment_goes_on_while_another_waits() {
+  World world(4, 16);
+  const JobPtr running = world.add({segment(40, world.root, true)});
+  world.step();
+  const JobPtr waiting = world.add({segment(90, world.root, true)});
+  EXPECT_EQ(world.step().ids.size(), 16);
+  EXPECT_EQ(world.step().ids.size(), 8);
+  EXPECT_TRUE(running->wait(0));
+  EXPECT_TRUE(world.step().empty());
+  EXPECT_TRUE(waiting->results[0].reason == Reason::kMemory);
 }
 
 void a_path_longer_than_the_context_overflows() {
@@ -201,6 +229,8 @@ int main() {
   a_long_segment_is_fed_in_chunks_and_its_child_waits();
   strangers_share_a_forward();
   too_little_memory_fails_that_segment_and_its_children();
+  a_segment_waits_for_pages_that_come_back();
+  a_started_segment_goes_on_while_another_waits();
   a_path_longer_than_the_context_overflows();
   a_logit_that_is_not_finite_is_no_result();
   a_cancelled_job_ends_and_gives_its_pages_back();
