@@ -129,7 +129,7 @@ def read_margins(
     logits: list[npt.NDArray[np.float32]] = []
     for done, sample in enumerate(samples, start=1):
         asks = questions(reader.encoder, sample.trajectory, cut)
-        results = reader.run(forest(reader.prefix, asks, reader.judge.rows))
+        results = reader.run(forest(reader.prefix, asks, reader.judge.rows, keep=False))
         for result in results[1::2]:
             if result.reason:
                 raise StepguardError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stepguard._version import __version__
 from stepguard.errors import ExportError, ModelFormatError, PromptError
 from stepguard.manifest import FILE, FORMAT, FORMAT_VERSION, Manifest
 from stepguard.prompt import Prompt, build_prompt, load_tokenizer
@@ -142,7 +142,7 @@ def _write(
         {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "stepguard_version": _version(),
+            "stepguard_version": __version__,
             "architecture": source.shape.to_manifest(),
             "quantisation": _quantisation(plan, request.quant),
             "prompt": prompt.to_manifest(),
@@ -231,10 +231,3 @@ def _entries(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         name: {"sha256": file_hash(folder / name), "bytes": (folder / name).stat().st_size}
         for name in names
     }
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("stepguard")
-    except importlib.metadata.PackageNotFoundError:
-        return "0+source"  # run from a source tree that was never installed

@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from stepguard.errors import ModelFormatError
+from stepguard.manifest import DeltaLayers
 
 from .fields import Fields
 
 _KINDS = {"linear_attention": "delta", "full_attention": "attention"}
 _INTERVAL = 4  # every fourth layer attends, where the configuration does not say which
 _PARTIAL_ROTARY = 0.25
-
-
-@dataclass(frozen=True)
-class DeltaSizes:
-    """Sizes of the delta layers; the properties are dimensions that architecture tables name."""
-
-    layers: int
-    k_heads: int
-    v_heads: int
-    k_dim: int
-    v_dim: int
-    conv_width: int
-
-    @property
-    def values(self) -> int:
-        """Columns of all value heads together."""
-        return self.v_heads * self.v_dim
-
-    @property
-    def channels(self) -> int:
-        """Columns of the convolution: q, k and v."""
-        return 2 * self.k_heads * self.k_dim + self.values
-
-    def to_manifest(self) -> dict[str, int]:
-        """The `delta` object of the manifest."""
-        return asdict(self)
 
 
 def layer_kinds(config: Mapping[str, Any], layers: int) -> tuple[str, ...]:
@@ -56,12 +30,12 @@ def layer_kinds(config: Mapping[str, Any], layers: int) -> tuple[str, ...]:
     return tuple(_KINDS[kind] for kind in types)
 
 
-def delta_sizes(config: Mapping[str, Any], kinds: tuple[str, ...]) -> DeltaSizes | None:
+def delta_sizes(config: Mapping[str, Any], kinds: tuple[str, ...]) -> DeltaLayers | None:
     """The sizes of the delta layers; None where there are none."""
     if "delta" not in kinds:
         return None
     fields = Fields("config.json", config)
-    sizes = DeltaSizes(
+    sizes = DeltaLayers(
         kinds.count("delta"),
         fields.whole("linear_num_key_heads"),
         fields.whole("linear_num_value_heads"),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from stepguard.errors import ExportError, ModelFormatError
+from stepguard.manifest import DeltaLayers
 
 from .architecture import ARCHITECTURES, Architecture, Operation
 from .fields import Fields
-from .hybrid import DeltaSizes, delta_sizes, layer_kinds, rotary_dim
+from .hybrid import delta_sizes, layer_kinds, rotary_dim
 from .rope import check_scaling
 
 
@@ -37,7 +38,7 @@ class Shape:
     output_bias: bool
     rotary_dim: int  # how many dimensions of a head are rotated
     kinds: tuple[str, ...]  # of every layer, a key of architecture.layers
-    delta: DeltaSizes | None = None  # None without delta layers
+    delta: DeltaLayers | None = None  # None without delta layers
 
     @property
     def query(self) -> int:
@@ -68,7 +69,7 @@ class Shape:
             "rope_scaling": dict(self.rope_scaling) if self.rope_scaling else None,
             "attention_bias": self.qkv_bias,
             "qk_norm": self.architecture.qk_norm,
-            "delta": self.delta.to_manifest() if self.delta else None,
+            "delta": asdict(self.delta) if self.delta else None,
         }
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from stepguard.runtime._engine import Engine, Result, Segment, Ticket
 from stepguard.runtime._isa import IsaTable, active_isa, isa_tables
-from stepguard.runtime._library import OrtLibrary, find_onnxruntime
+from stepguard.runtime._library import (
+    OrtLibrary,
+    find_onnxruntime,
+    library_version,
+    loaded_by_others,
+)
 from stepguard.runtime._resources import default_memory, default_threads, usable_cores
 
 try:
-    from stepguard.runtime._core import State
+    from stepguard.runtime._core import PAGE_TOKENS, State
 except ImportError as error:  # pragma: no cover - a broken installation
     raise ImportError(
         "stepguard.runtime._core: expected the compiled extension of this Python, got "
@@ -16,6 +21,7 @@ except ImportError as error:  # pragma: no cover - a broken installation
     ) from error
 
 __all__ = [
+    "PAGE_TOKENS",
     "Engine",
     "IsaTable",
     "OrtLibrary",
@@ -28,5 +34,7 @@ __all__ = [
     "default_threads",
     "find_onnxruntime",
     "isa_tables",
+    "library_version",
+    "loaded_by_others",
     "usable_cores",
 ]

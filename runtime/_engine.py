@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stepguard.errors import ForkedProcessError
+from stepguard.errors import ForkedProcessError, check_process
 from stepguard.manifest import Manifest, load
 from stepguard.runtime import _core
 from stepguard.runtime._isa import active_isa
@@ -59,13 +60,7 @@ class Ticket:
             TimeoutError: `timeout` seconds passed first; the work goes on.
             ForkedProcessError: called in a child of fork(), where no result can come.
         """
-        if os.getpid() != self._process:
-            raise ForkedProcessError(
-                "this ticket",
-                expected="the process that submitted it",
-                got="a child made by fork()",
-                fix="Load the guard in the child, after the fork.",
-            )
+        check_process(self._process, "this ticket")
         until = None if timeout is None else time.monotonic() + max(timeout, 0.0)
         if not self._lock.acquire(timeout=_seconds_left(until)):
             raise TimeoutError(f"no result within {timeout} s")
@@ -97,7 +92,8 @@ _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 def _close_engines() -> None:
     """Ends all forwards before the interpreter and the libraries are taken down."""
     for engine in list(_engines):
-        engine.close_at_exit()
+        with contextlib.suppress(ForkedProcessError):  # a child: it belongs to the parent
+            engine.close()
 
 
 class Engine:
@@ -138,7 +134,6 @@ class Engine:
         if kv not in ("fp16", "fp32"):
             raise ValueError(f"kv: expected 'fp16' or 'fp32', got {kv!r}")
         self.kv = kv
-        self._process = os.getpid()
         self._core = _core.Engine(
             model_path=str(folder / "model.onnx"),
             ort_path=ort_library or find_onnxruntime().path,
@@ -198,8 +193,3 @@ class Engine:
     def close(self) -> None:
         """Ends what waits with reason `closing` and joins the threads; may be called twice."""
         self._core.close()
-
-    def close_at_exit(self) -> None:
-        """`close` when the interpreter ends; nothing in a child of fork()."""
-        if os.getpid() == self._process:
-            self._core.close()

@@ -85,4 +85,4 @@ def library_version(path: str) -> tuple[str, str]:
 
 def loaded_by_others(path: str) -> bool:
     """True when this very file is already loaded in the process."""
-    return _core.library_is_loaded(path)
+    return _core.is_loaded(path)

@@ -1,6 +1,7 @@
 // y = x . W: one chain of multiply-adds per output, in the order of k, whatever the tile. Rows are
 // packed in blocks of at most 6; a block and 16 columns are a register tile. With 1 or 2 rows the
 // tile spans two panels, so that enough independent chains hide the latency.
+#include "avx2/activation.h"
 #include "avx2/linear_weights.h"
 #include "avx2/table.h"
 
@@ -131,12 +132,6 @@ void accumulate(const LinearCall& call, int64_t panel, int64_t panels, const Gro
   }
 }
 
-__m256 silu(__m256 x) {
-  const __m256 one = _mm256_set1_ps(1.0F);
-  const __m256 negative = _mm256_xor_ps(x, _mm256_set1_ps(-0.0F));
-  return _mm256_div_ps(x, _mm256_add_ps(one, exp_lanes(negative)));
-}
-
 // y = sums (+ bias) (+ residual) for one panel; only columns below n are read or written.
 void finish_panel(const LinearCall& call, int64_t panel, const Group& group, const float* sums) {
   const int64_t n = call.weight.n;
@@ -165,7 +160,7 @@ void finish_pair(const LinearCall& call, int64_t unit, const Group& group, const
     for (int64_t c = 0; c < kPanel; c += kLanes) {
       const int64_t column = unit * kPanel + c;
       if (column >= n) break;
-      const __m256 g = silu(_mm256_loadu_ps(gate + r * kPanel + c));
+      const __m256 g = silu_lanes(_mm256_loadu_ps(gate + r * kPanel + c));
       const __m256 value = _mm256_mul_ps(g, _mm256_loadu_ps(up + r * kPanel + c));
       store_part(call.y + (group.first() + r) * n + column, value, n - column);
     }

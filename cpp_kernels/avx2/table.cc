@@ -4,22 +4,6 @@
 
 namespace stepguard::avx2 {
 
-const KernelTable kTable = {
-    "avx2",
-    "AVX2, FMA and F16C",
-    rms_norm,
-    embed,
-    read_row,
-    linear_blocks,
-    linear_packed_bytes,
-    linear_pack,
-    linear,
-    attention_prepare,
-    attention,
-    copy_page,
-    sigmoid_gate,
-    delta_prepare,
-    delta_rule,
-};
+const KernelTable kTable = STEPGUARD_KERNEL_TABLE("avx2", "AVX2, FMA and F16C");
 
 }  // namespace stepguard::avx2

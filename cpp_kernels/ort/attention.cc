@@ -13,15 +13,6 @@ struct Tile {
   int64_t segment, begin, rows;
 };
 
-// 0 where the node lacks the attribute.
-int64_t optional_integer(const NodeInfo& node, const char* attribute) {
-  try {
-    return node.integer(attribute);
-  } catch (const OpError&) {
-    return 0;
-  }
-}
-
 // qkv [T, (heads + 2 kv_heads) * head_dim] -> [T, heads * head_dim]; writes the layer's pages. With
 // an output gate, heads * head_dim columns of gate follow in the rows of qkv.
 class Attention {
@@ -52,7 +43,7 @@ class Attention {
     require(shape_.rotary_dim >= 0 && shape_.rotary_dim <= shape_.head_dim &&
                 shape_.rotary_dim % 2 == 0,
             "rotary_dim", "an even size up to head_dim", shape_.rotary_dim);
-    const int64_t gate = optional_integer(node, "gate");
+    const int64_t gate = node.integer("gate");
     require(gate == 0 || gate == 1, "gate", "0 or 1", gate);
     gated_ = gate == 1;
   }

@@ -45,7 +45,6 @@ struct OpContext {
   Parallel* parallel = nullptr;
   std::atomic<bool> cancelled{false};  // polled between blocks of work
   uint64_t forward = 0;                // counts forwards: the key of the rotary cache
-  int64_t max_rows = 0;
 
   // Rotary factors for the packed rows of this forward, computed by the first layer that asks.
   const Rotary& rotary(const float* inv_freq, int64_t half, const int32_t* segments,

@@ -4,22 +4,6 @@
 
 namespace stepguard::reference {
 
-const KernelTable kTable = {
-    "generic",
-    "plain loops, sums in double",
-    rms_norm,
-    embed,
-    read_row,
-    linear_blocks,
-    linear_packed_bytes,
-    linear_pack,
-    linear,
-    attention_prepare,
-    attention,
-    copy_page,
-    sigmoid_gate,
-    delta_prepare,
-    delta_rule,
-};
+const KernelTable kTable = STEPGUARD_KERNEL_TABLE("generic", "plain loops, sums in double");
 
 }  // namespace stepguard::reference

@@ -46,8 +46,6 @@ const char* reason_name(Reason reason) {
 
 const char* error_name(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::kModelTampered:
-      return "ModelTamperedError";
     case ErrorKind::kRuntimeMissing:
       return "RuntimeMissingError";
     case ErrorKind::kEngineClosed:
@@ -97,8 +95,7 @@ struct DeleteWithoutGil {
 
 void bind_results(py::module_& module) {
   py::class_<State, std::shared_ptr<State>>(module, "State")
-      .def_property_readonly("length", &State::length)
-      .def_property_readonly("pages", [](const State& state) { return state.pages().size(); });
+      .def_property_readonly("length", &State::length);
 
   py::class_<SegmentResult>(module, "Result")
       .def_property_readonly(
@@ -204,7 +201,8 @@ PYBIND11_MODULE(_core, module) {
         return std::make_pair(library.version, library.build_info);
       },
       py::arg("path"));
-  module.def("library_is_loaded", &library_is_loaded, py::arg("path"));
+  module.def("is_loaded", &library_is_loaded, py::arg("path"));
+  module.attr("PAGE_TOKENS") = kPage;
 }
 
 }  // namespace stepguard

@@ -20,15 +20,34 @@ constexpr int64_t kFloatBytes = sizeof(float);
 const std::string kClosed = "the guard was closed", kOutOfMemory = "the process is out of memory";
 
 const KernelTable& choose_table(const std::string& isa) {
-  if (isa.empty()) {
-    size_t count = 0;
-    return *available_tables(&count)[0];
-  }
   const KernelTable* table = find_table(isa.c_str());
   if (table == nullptr) {
     throw std::invalid_argument("isa '" + isa + "': " + table_problem(isa.c_str()));
   }
   return *table;
+}
+
+void require_range(const char* name, int64_t value, int64_t least, int64_t most) {
+  if (value < least || value > most) {
+    throw std::invalid_argument(std::string(name) + ": expected " + std::to_string(least) + " to " +
+                                std::to_string(most) + ", got " + std::to_string(value));
+  }
+}
+
+// The bounds are far beyond any model: products of the sizes stay far from the end of int64.
+const EngineConfig& checked(const EngineConfig& config) {
+  const int64_t floats = config.delta_layers > 0 ? 1 : 0;
+  require_range("layers", config.layers, config.delta_layers > 0 ? 0 : 1, 4096);
+  require_range("delta_layers", config.delta_layers, 0, 4096);
+  require_range("kv_heads", config.kv_heads, 1, 65536);
+  require_range("head_dim", config.head_dim, 1, kMaxHeadDim);
+  require_range("conv_floats", config.conv_floats, floats, int64_t{1} << 31);
+  require_range("delta_floats", config.delta_floats, floats, int64_t{1} << 31);
+  require_range("vocabulary", config.vocabulary, 1, int64_t{1} << 31);
+  require_range("context", config.context, 1, int64_t{1} << 30);
+  require_range("threads", config.threads, 1, 1024);
+  require_range("chunk", config.chunk, 1, int64_t{1} << 30);
+  return config;
 }
 
 int64_t page_bytes(const EngineConfig& config) {
@@ -58,33 +77,6 @@ int64_t slot_count(const EngineConfig& config) {
 }
 
 int64_t page_count(const EngineConfig& config) {
-  if (config.layers < 0 || config.layers + config.delta_layers <= 0 || config.kv_heads <= 0 ||
-      config.head_dim <= 0 || config.vocabulary <= 0 || config.context <= 0) {
-    throw std::invalid_argument(
-        "layers, kv_heads, head_dim, vocabulary and context must be positive");
-  }
-  // Far beyond any model; what is multiplied below stays far from the end of int64.
-  const auto bounded = [](const char* name, int64_t value, int64_t most) {
-    if (value < 0 || value > most) {
-      throw std::invalid_argument(std::string(name) + ": expected 0 to " + std::to_string(most) +
-                                  ", got " + std::to_string(value));
-    }
-  };
-  bounded("layers", config.layers, 4096);
-  bounded("delta_layers", config.delta_layers, 4096);
-  bounded("kv_heads", config.kv_heads, 65536);
-  bounded("head_dim", config.head_dim, kMaxHeadDim);
-  bounded("conv_floats", config.conv_floats, int64_t{1} << 31);
-  bounded("delta_floats", config.delta_floats, int64_t{1} << 31);
-  bounded("context", config.context, int64_t{1} << 30);
-  if (config.delta_layers > 0 && (config.conv_floats == 0 || config.delta_floats == 0)) {
-    throw std::invalid_argument("conv_floats and delta_floats must be positive");
-  }
-  if (config.threads < 1 || config.threads > 1024) {
-    throw std::invalid_argument("threads: expected 1 to 1024, got " +
-                                std::to_string(config.threads));
-  }
-  if (config.chunk < 1) throw std::invalid_argument("chunk: expected at least 1 token");
   // A model without attention has pages of nothing, which still count positions.
   const int64_t page = std::max<int64_t>(page_bytes(config) * config.layers, kPage * kFloatBytes);
   const int64_t pages = (config.memory - slot_count(config) * slot_bytes(config)) / page;
@@ -99,7 +91,7 @@ int64_t page_count(const EngineConfig& config) {
 
 struct Engine::Impl {
   explicit Impl(const EngineConfig& config)
-      : config(config),
+      : config(checked(config)),
         pid(getpid()),
         pages(page_count(config)),
         slots(slot_count(config)),

@@ -12,7 +12,7 @@ namespace stepguard {
 struct EngineConfig {
   std::string model_path;  // model.onnx; weights.bin lies beside it
   std::string ort_path;    // the ONNX Runtime shared library
-  std::string isa;         // name of a kernel table; empty takes the best
+  std::string isa;         // name of a kernel table
   int threads = 1;
   bool kv_half = true;
   int64_t memory = 0;                              // bytes for KV pages of all layers

@@ -7,7 +7,7 @@
 
 namespace stepguard {
 
-enum class ErrorKind { kModelFormat, kModelTampered, kRuntimeMissing, kEngineClosed, kForked };
+enum class ErrorKind { kModelFormat, kRuntimeMissing, kEngineClosed, kForked };
 
 class Error : public std::runtime_error {
  public:

@@ -38,7 +38,6 @@ Graph::Graph(const OrtLibrary& library, OpContext& context, const std::string& m
              int64_t layers, int64_t delta_layers)
     : ort_(library.functions),
       context_(context),
-      path_(model_path),
       layers_(layers),
       delta_layers_(delta_layers),
       ops_(bind_ops(context)) {

@@ -47,7 +47,6 @@ class Graph {
 
   const OrtFunctions& ort_;
   OpContext& context_;
-  std::string path_;
   int64_t layers_, delta_layers_;
   std::vector<std::unique_ptr<BoundOp>> ops_;  // must outlive the session
   OrtSession* session_ = nullptr;

@@ -7,6 +7,8 @@ of the verdict. These classes are for misuse and for loading.
 
 from __future__ import annotations
 
+import os
+
 __all__ = [
     "EngineClosed",
     "ExportError",
@@ -87,3 +89,14 @@ class EngineClosed(StepguardError):
 
 class ForkedProcessError(StepguardError):
     """A guard was loaded before fork() and used in the child."""
+
+
+def check_process(pid: int, what: str) -> None:
+    """Raises ForkedProcessError when this is not the process `pid`, to which `what` belongs."""
+    if os.getpid() != pid:
+        raise ForkedProcessError(
+            what,
+            expected="the process that loaded the guard",
+            got="a child made by fork()",
+            fix="Load the guard in the child, after the fork.",
+        )

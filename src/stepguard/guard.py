@@ -16,12 +16,11 @@ from stepguard.known_files import KnownFiles, cache_folder
 from stepguard.manifest import Manifest, load
 from stepguard.prompt import Encoder, Prompt, Trajectory, load_tokenizer
 from stepguard.reader import Reader, wait
-from stepguard.runtime import Engine, Result, Ticket
+from stepguard.runtime import PAGE_TOKENS, Engine, Result, Ticket
 from stepguard.session import Session
 from stepguard.taxonomy import Reason, Verdict
 from stepguard.track import Ask, Track, forest
 
-_PAGE = 32  # tokens
 # Questions take pages of their own while they run, and other sessions take some too.
 _SHARE_OF_FREE = 0.75
 
@@ -203,7 +202,7 @@ class _Queue:
 
     def run(self, plans: Sequence[Sequence[Ask]]) -> list[list[Verdict]]:
         stats = self._reader.engine.stats()
-        room = int((stats["pages_total"] - stats["pages_used"]) * _PAGE * _SHARE_OF_FREE)
+        room = int((stats["pages_total"] - stats["pages_used"]) * PAGE_TOKENS * _SHARE_OF_FREE)
         sizes = [sum(ask.tokens for ask in plan) for plan in plans]
         self._before, self._total = stats["tokens"], sum(sizes)
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stepguard.errors import ForkedProcessError, ModelFormatError
+from stepguard.errors import ModelFormatError, check_process
 from stepguard.judge import Judge
 from stepguard.prompt import Encoder
 from stepguard.runtime import Engine, Result, Segment, State, Ticket
@@ -55,13 +55,7 @@ class Reader:
 
     def check_process(self) -> None:
         """Raises ForkedProcessError in a child of fork()."""
-        if self.is_foreign_process():
-            raise ForkedProcessError(
-                "this guard",
-                expected="the process that loaded it",
-                got="a child made by fork()",
-                fix="Load the guard in the child, after the fork.",
-            )
+        check_process(self.process, "this guard")
 
     def run(self, segments: Sequence[Segment]) -> list[Result]:
         """Submits a forest and waits for it.

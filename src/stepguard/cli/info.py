@@ -18,9 +18,10 @@ from stepguard.runtime import (
     default_threads,
     find_onnxruntime,
     isa_tables,
+    library_version,
+    loaded_by_others,
     usable_cores,
 )
-from stepguard.runtime._library import library_version, loaded_by_others
 
 _PACKAGES = ("numpy", "tokenizers", "rich", "onnx", "gguf", "jinja2", "torch", "transformers")
 

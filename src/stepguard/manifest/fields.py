@@ -45,10 +45,19 @@ class DeltaLayers:
     conv_width: Count
 
     @property
+    def values(self) -> int:
+        """Columns of all value heads together."""
+        return self.v_heads * self.v_dim
+
+    @property
+    def channels(self) -> int:
+        """Columns of the convolution: q, k and v."""
+        return 2 * self.k_heads * self.k_dim + self.values
+
+    @property
     def conv_floats(self) -> int:
         """Size of a convolution tail: float32 [channels, conv_width - 1]."""
-        channels = 2 * self.k_heads * self.k_dim + self.v_heads * self.v_dim
-        return channels * (self.conv_width - 1)
+        return self.channels * (self.conv_width - 1)
 
     @property
     def delta_floats(self) -> int:
