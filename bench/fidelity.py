@@ -13,9 +13,10 @@ import numpy.typing as npt
 from stepguard.bench.opened import Opened
 from stepguard.bench.samples import Sample
 from stepguard.errors import StepguardError
+from stepguard.forest import chain
 from stepguard.prompt import Encoder, Trajectory
 from stepguard.taxonomy import judge
-from stepguard.track import NO_IDS, Ask, Ids, Track, forest
+from stepguard.track import Ask, Ids, Track
 
 Progress = Callable[[int, int], None]
 Floats = npt.NDArray[np.float64]
@@ -87,21 +88,21 @@ def questions(encoder: Encoder, trajectory: Trajectory, cut: int) -> list[Ask]:
     for step in trajectory.steps:
         track = track.extend(encoder, step)
         ask = Ask.at(track, encoder)
-        room = cut - len(encoder.prefix_ids) - track.read - len(ask.question)
-        if len(track.owed) > room:
-            return asks + _cut(ask, room) or _no_room(cut)
+        room = cut - len(encoder.prefix_ids) - len(ask.question)
+        if track.total > room:
+            last = asks[-1].track.total if asks else 0
+            return asks + _cut(ask, last, room) or _no_room(cut)
         if step.is_action:
             asks.append(ask)
-            track = track.paid().answered()
     return asks or [Ask.at(track, encoder)]
 
 
-def _cut(ask: Ask, room: int) -> list[Ask]:
-    """The question after the first `room` tokens of what is owed; none where it has no room."""
-    if room < 0:
+def _cut(ask: Ask, last: int, room: int) -> list[Ask]:
+    """The question after `room` tokens; none where that is before the last question's `last`."""
+    if room < last:
         return []
-    owed = ask.track.owed[:room]
-    return [Ask(dataclasses.replace(ask.track, owed=owed), ask.question)]
+    ids = ask.track.after(0)[:room]
+    return [Ask(dataclasses.replace(ask.track, above=None, ids=ids, total=room), ask.question)]
 
 
 def _no_room(cut: int) -> NoReturn:
@@ -112,8 +113,8 @@ def _no_room(cut: int) -> NoReturn:
 
 def last_path(encoder: Encoder, asks: Sequence[Ask]) -> Ids:
     """int32 [n]: all token ids from the first one to the end of the last question."""
-    owed = [ask.track.owed for ask in asks]
-    parts = [encoder.prefix_ids, *owed, asks[-1].question if asks else NO_IDS]
+    last = [asks[-1].track.after(0), asks[-1].question] if asks else []
+    parts = [encoder.prefix_ids, *last]
     return np.concatenate(parts).astype(np.int32)
 
 
@@ -129,7 +130,7 @@ def read_margins(
     logits: list[npt.NDArray[np.float32]] = []
     for done, sample in enumerate(samples, start=1):
         asks = questions(reader.encoder, sample.trajectory, cut)
-        results = reader.run(forest(reader.prefix, asks, reader.judge.rows, keep=False))
+        results = reader.run(chain(reader.prefix, asks, reader.judge.rows).segments)
         for result in results[1::2]:
             if result.reason:
                 raise StepguardError(
@@ -138,7 +139,7 @@ def read_margins(
                     got=f"{result.reason}: {result.message}",
                 )
             logits.append(np.array(result.logits, np.float32))
-        tokens += sum(ask.tokens for ask in asks)
+        tokens += asks[-1].track.total + sum(len(ask.question) for ask in asks)
         if progress is not None:
             progress(done, len(samples))
     rows = np.stack(logits)

@@ -24,6 +24,8 @@ class Projection:
     columns: str
     bias: str = ""  # the attribute of Shape that says whether a bias exists; "" never
     rotary: bool = False  # its rows are rotated, so some GGUF converters permute them
+    # Its rows (the last of them) or columns are value heads, which GGUF files deal round.
+    value_heads: Literal["", "rows", "columns"] = ""
     # The stored matrix alternates heads of two projections: this is its "first" or "second".
     half: Literal["", "first", "second"] = ""
 
@@ -59,11 +61,14 @@ class Attention:
 
 @dataclass(frozen=True)
 class Vector:
-    """A small tensor that stays float32: its name in the graph, and its full name in a layer."""
+    """A small tensor that stays float32: its name in the graph, and its full names in a layer."""
 
     name: str
     hf: str
-    dimensions: tuple[str | Literal[1], ...]  # as stored; those of 1 are left out of the graph
+    gguf: str
+    dimensions: tuple[str | Literal[1], ...]  # of a folder; GGUF and the graph leave out those of 1
+    value_heads: bool = False  # its last entries are value heads, which GGUF files deal round
+    minus_exp: bool = False  # GGUF files hold minus its exponential
 
 
 @dataclass(frozen=True)
@@ -86,14 +91,15 @@ class Architecture:
 
     name: str
     model_type: str  # of config.json
-    gguf: str  # general.architecture; "" where GGUF files of it are not read
+    gguf: str  # general.architecture
     gguf_permuted: bool  # rows of q and k are stored in llama.cpp's order of rotary pairs
     qkv_bias: bool | None
     output_bias: bool | None
     qk_norm: bool
     default_head_dim: int | None = None  # None: hidden / heads
     layers: dict[str, tuple[Operation, ...]] = field(default_factory=dict)
-    norm_offset: float = 0.0  # norms of the stream and of heads scale by offset + weight
+    # Norms of the stream and of heads scale by offset + weight; GGUF files hold that sum.
+    norm_offset: float = 0.0
     output_gate: bool = False  # heads of attention are scaled by sigmoid of as many gate columns
 
 
@@ -104,7 +110,6 @@ _ATTENTION_OUT = Linear(
     "residual",
 )
 _MLP: tuple[Operation, ...] = (
-    Norm("mlp.norm", "post_attention_layernorm", "ffn_norm"),
     Linear(
         "mlp.gate_up",
         (
@@ -115,6 +120,8 @@ _MLP: tuple[Operation, ...] = (
     ),
     Linear("mlp.down", (Projection("mlp.down_proj", "ffn_down", "hidden", "mlp"),), "residual"),
 )
+_MLP_NORM = Norm("mlp.norm", "post_attention_layernorm", "ffn_norm")
+_HYBRID_MLP_NORM = Norm("mlp.norm", "post_attention_layernorm", "post_attention_norm")
 
 _DENSE: tuple[Operation, ...] = (
     _ATTENTION_NORM,
@@ -128,6 +135,7 @@ _DENSE: tuple[Operation, ...] = (
     ),
     Attention("attention"),
     _ATTENTION_OUT,
+    _MLP_NORM,
     *_MLP,
 )
 
@@ -136,24 +144,30 @@ _GATED: tuple[Operation, ...] = (
     Linear(
         "attention.qkv",
         (
-            Projection("self_attn.q_proj", "", "query", "hidden", "qkv_bias", half="first"),
-            Projection("self_attn.k_proj", "", "key", "hidden", "qkv_bias"),
-            Projection("self_attn.v_proj", "", "key", "hidden", "qkv_bias"),
-            Projection("self_attn.q_proj", "", "query", "hidden", "qkv_bias", half="second"),
+            Projection("self_attn.q_proj", "attn_q", "query", "hidden", "qkv_bias", half="first"),
+            Projection("self_attn.k_proj", "attn_k", "key", "hidden", "qkv_bias"),
+            Projection("self_attn.v_proj", "attn_v", "key", "hidden", "qkv_bias"),
+            Projection("self_attn.q_proj", "attn_q", "query", "hidden", "qkv_bias", half="second"),
         ),
     ),
     Attention("attention"),
     _ATTENTION_OUT,
+    _HYBRID_MLP_NORM,
     *_MLP,
 )
 
+
+def _value_rows(hf: str, gguf: str, rows: str) -> Projection:
+    return Projection(hf, gguf, rows, "hidden", value_heads="rows")
+
+
 _DELTA: tuple[Operation, ...] = (
-    Norm("delta.norm", "input_layernorm", ""),
+    Norm("delta.norm", "input_layernorm", "attn_norm"),
     Linear(
         "delta.gates",
         (
-            Projection("linear_attn.in_proj_b", "", "v_heads", "hidden"),
-            Projection("linear_attn.in_proj_a", "", "v_heads", "hidden"),
+            _value_rows("linear_attn.in_proj_b", "ssm_beta", "v_heads"),
+            _value_rows("linear_attn.in_proj_a", "ssm_alpha", "v_heads"),
         ),
         exact=True,
         aside=True,
@@ -161,20 +175,38 @@ _DELTA: tuple[Operation, ...] = (
     Linear(
         "delta.in",
         (
-            Projection("linear_attn.in_proj_qkv", "", "channels", "hidden"),
-            Projection("linear_attn.in_proj_z", "", "values", "hidden"),
+            _value_rows("linear_attn.in_proj_qkv", "attn_qkv", "channels"),
+            _value_rows("linear_attn.in_proj_z", "attn_gate", "values"),
         ),
     ),
     DeltaNet(
         "delta",
         (
-            Vector("conv.weight", "linear_attn.conv1d.weight", ("channels", 1, "conv_width")),
-            Vector("a_log", "linear_attn.A_log", ("v_heads",)),
-            Vector("dt_bias", "linear_attn.dt_bias", ("v_heads",)),
-            Vector("head_norm.weight", "linear_attn.norm.weight", ("v_dim",)),
+            Vector(
+                "conv.weight",
+                "linear_attn.conv1d.weight",
+                "ssm_conv1d.weight",
+                ("channels", 1, "conv_width"),
+                value_heads=True,
+            ),
+            Vector(
+                "a_log",
+                "linear_attn.A_log",
+                "ssm_a",
+                ("v_heads",),
+                value_heads=True,
+                minus_exp=True,
+            ),
+            Vector("dt_bias", "linear_attn.dt_bias", "ssm_dt.bias", ("v_heads",), value_heads=True),
+            Vector("head_norm.weight", "linear_attn.norm.weight", "ssm_norm.weight", ("v_dim",)),
         ),
     ),
-    Linear("delta.out", (Projection("linear_attn.out_proj", "", "hidden", "values"),), "residual"),
+    Linear(
+        "delta.out",
+        (Projection("linear_attn.out_proj", "ssm_out", "hidden", "values", value_heads="columns"),),
+        "residual",
+    ),
+    _HYBRID_MLP_NORM,
     *_MLP,
 )
 
@@ -185,7 +217,7 @@ ARCHITECTURES = (
     Architecture(
         "qwen3_5",
         "qwen3_5_text",
-        "",
+        "qwen35",
         False,
         None,
         None,

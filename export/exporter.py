@@ -47,6 +47,7 @@ class _Request:
     prompt: Path | None
     template: str | None
     adapter: Path | None
+    origin: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -92,26 +93,64 @@ def export_model(
         ModelFormatError: damaged or incomplete files.
         PromptError, TokenizerError: a prompt or tokenizer that is not supported.
     """
-    if quant not in QUANTS:
-        raise ExportError("quant", expected=f"one of {', '.join(QUANTS)}", got=repr(quant))
-    request = _Request(
-        quant, Path(prompt) if prompt else None, template, Path(adapter) if adapter else None
+    _check_request(Path(out), quant, overwrite)
+    return export_checkpoint(
+        text_tower(open_checkpoint(Path(checkpoint))),
+        out,
+        quant=quant,
+        prompt=prompt,
+        template=template,
+        adapter=adapter,
+        progress=progress,
+        overwrite=overwrite,
     )
-    check_free(Path(out).absolute(), overwrite)
-    for package in ("onnx", "jinja2"):
-        need(package)  # say so now, not after the weights are written
-    opened = text_tower(open_checkpoint(Path(checkpoint)))
-    with opened.store:
-        text = _prompt_text(opened, request)
-        source = _source(opened, request)
-        parts = _tokenizer(opened, source.shape.vocabulary)
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint,
+    out: Path | str,
+    *,
+    quant: str = "auto",
+    prompt: Path | str | None = None,
+    template: str | None = None,
+    adapter: Path | str | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    origin: dict[str, Any] | None = None,
+) -> Manifest:
+    """`export_model` of a text-only checkpoint that is open already, whatever its tensors are.
+
+    `origin` is the manifest's object of that name, where the checkpoint's place does not tell it.
+    Raises what `export_model` raises.
+    """
+    _check_request(Path(out), quant, overwrite)
+    request = _Request(
+        quant,
+        Path(prompt) if prompt else None,
+        template,
+        Path(adapter) if adapter else None,
+        origin,
+    )
+    with checkpoint.store:
+        text = _prompt_text(checkpoint, request)
+        tensors = _source(checkpoint, request)
+        parts = _tokenizer(checkpoint, tensors.shape.vocabulary)
         tokenizer = load_tokenizer(parts.text)
         built = build_prompt(
             text, parts.chat_template, parts.special, tokenizer, variables=parts.variables
         )
-        plan = make_plan(source, tuple(built.row_ids))
+        plan = make_plan(tensors, tuple(built.row_ids))
         with new_directory(Path(out), overwrite) as work:
-            return _write(work, source, plan, parts.text, built, request, progress)
+            return _write(work, tensors, plan, parts.text, built, request, progress)
+
+
+def _check_request(out: Path, quant: str, overwrite: bool) -> None:
+    """Refuses now what would be refused after the weights are written."""
+    if quant not in QUANTS:
+        raise ExportError("quant", expected=f"one of {', '.join(QUANTS)}", got=repr(quant))
+    check_free(out.absolute(), overwrite)
+    for package in ("onnx", "jinja2"):
+        need(package)
 
 
 def _write(
@@ -128,7 +167,7 @@ def _write(
     check_space(work, total)
     hashed = checkpoint.path.stat().st_size if checkpoint.form == "gguf" else 0
     meter = _Meter(progress, total + hashed, [0])
-    origin = origin_of(checkpoint, request.adapter, meter)
+    origin = request.origin or origin_of(checkpoint, request.adapter, meter)
     licence = licence_of(checkpoint, request.adapter)
     _write_graph(work / MODEL, plan, offsets)
     (work / TOKENIZER).write_text(tokenizer, encoding="utf-8")

@@ -49,23 +49,26 @@ def widest(formats: list[Format]) -> Format:
 
 
 class Journal:
-    """Says each kind of requantisation once."""
+    """Says what happens to the matrices, each thing once."""
 
     def __init__(self) -> None:
-        self._said: set[tuple[str, str]] = set()
+        self._said: set[str] = set()
+
+    def say(self, level: int, text: str) -> None:
+        """Logs a text the first time that it is said."""
+        if text not in self._said:
+            self._said.add(text)
+            log.log(level, "%s", text)
 
     def note(self, kind: str, form: str, merged: bool) -> None:
         """Logs that matrices stored as `kind` are quantised to `form`."""
-        key = (kind, f"{form}{merged}")
-        if key in self._said:
-            return
-        self._said.add(key)
         quantised = kind not in FLOAT_KINDS
         if quantised and merged:
-            log.warning("%s matrices are dequantised, merged with the adapter: %s", kind, form)
+            text = f"{kind} matrices are dequantised, merged with the adapter: {form}"
+            self.say(logging.WARNING, text)
         elif quantised and form != "float32":
-            log.warning("%s matrices are requantised to %s", kind, form)
+            self.say(logging.WARNING, f"{kind} matrices are requantised to {form}")
         elif quantised:
-            log.info("%s matrices are dequantised to float32", kind)
+            self.say(logging.INFO, f"{kind} matrices are dequantised to float32")
         elif form != "float32":
-            log.info("%s matrices are quantised to %s", kind, form)
+            self.say(logging.INFO, f"{kind} matrices are quantised to {form}")

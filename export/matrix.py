@@ -13,6 +13,7 @@ from . import panels
 from .formats import Format
 from .quantise import Blocks, int4_blocks, int8_blocks, unpack_q4_0, unpack_q8_0
 from .tensors import Floats, TensorStore
+from .value_heads import ValueHeads, gather
 
 Array = npt.NDArray[Any]
 _BLOCK_BYTES = 8 << 20  # float32 bytes of a block of rows
@@ -32,7 +33,9 @@ class Part:
     `permuted_head` is the head size when the file stores the rotary pairs of each head side by
     side (llama.cpp's order for Llama), else 0. `kept` says that stored blocks stay bit for bit.
     `paired_head` is the head size when the file alternates heads of two matrices, else 0; this is
-    the first of them or, with `half` 1, the second.
+    the first of them or, with `half` 1, the second. `dealt_rows` and `dealt_columns` say
+    where value heads lie that the file deals round; kept blocks move whole, so such columns are
+    heads of whole blocks.
     """
 
     store: TensorStore
@@ -42,6 +45,8 @@ class Part:
     delta: Delta | None = None
     paired_head: int = 0
     half: int = 0
+    dealt_rows: ValueHeads | None = None
+    dealt_columns: ValueHeads | None = None
 
     @property
     def kind(self) -> str:
@@ -57,6 +62,8 @@ class Part:
     def floats(self, begin: int, end: int) -> Floats:
         """float32 [end - begin, k], what the adapter adds included."""
         rows: Floats = self._taken(lambda a, b: self.store.rows(self.name, a, b), begin, end)
+        if self.dealt_columns is not None:
+            rows = rows.take(self.dealt_columns.stored(0, rows.shape[1]), axis=1)
         if self.delta is None:
             return rows
         # An adapter has the order of the reference implementation, which alternates heads too.
@@ -68,10 +75,15 @@ class Part:
         if not self.kept:
             return (int8_blocks if form == "int8" else int4_blocks)(self.floats(begin, end))
         raw = self._taken(lambda a, b: self.store.raw(self.name, a, b), begin, end)
-        return (unpack_q8_0 if self.kind == "Q8_0" else unpack_q4_0)(raw, self.name)
+        blocks = (unpack_q8_0 if self.kind == "Q8_0" else unpack_q4_0)(raw, self.name)
+        if self.dealt_columns is None:
+            return blocks
+        return blocks.columns(self.dealt_columns.stored(0, self.shape[1]))
 
     def _taken(self, read: Callable[[int, int], Array], begin: int, end: int) -> Array:
         """Rows begin..end of what `read` gives by stored rows: whole heads are read."""
+        if self.dealt_rows is not None:
+            return gather(read, self.dealt_rows.stored(begin, end))
         head = self.paired_head or self.permuted_head
         if not head:
             return read(begin, end)

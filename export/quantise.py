@@ -37,6 +37,12 @@ class Blocks:
         values = self.values.reshape(rows, blocks, BLOCK).astype(np.float32)
         return (values * self.scales.astype(np.float32)[..., None]).reshape(rows, -1)[:, :k]
 
+    def columns(self, places: npt.NDArray[np.int64]) -> Blocks:
+        """The columns at `places`, in which blocks of 32 stay together, as they are."""
+        return Blocks(
+            self.values.take(places, axis=1), self.scales.take(places[::BLOCK] // BLOCK, axis=1)
+        )
+
 
 def int8_blocks(rows: Floats) -> Blocks:
     """Symmetric absmax/127 in blocks of 32 along each row of float32 [rows, k]."""

@@ -13,8 +13,18 @@ from stepguard.manifest import DeltaLayers
 
 from .architecture import ARCHITECTURES, Architecture, Operation
 from .fields import Fields
-from .hybrid import delta_sizes, layer_kinds, rotary_dim
+from .hybrid import (
+    delta_sizes,
+    gguf_delta_sizes,
+    gguf_layer_kinds,
+    gguf_rotary_dim,
+    layer_kinds,
+    rotary_dim,
+)
 from .rope import check_scaling
+
+MAX_HEAD_DIM, MAX_CONV_WIDTH = 256, 8  # of kernels.h
+_DELTA_DIMS = ("k_dim", "v_dim")
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ def shape_of_config(config: Mapping[str, Any], has_head: bool) -> Shape:
     theta = Fields("config.json: rope", rope | {"rope_theta": rope.get("rope_theta")})
     bias = fields.switch("attention_bias", False)
     context = fields.whole("max_position_embeddings")
-    layers = fields.whole("num_hidden_layers")
+    layers = fields.layers("num_hidden_layers")
     head_dim = fields.whole("head_dim", architecture.default_head_dim or hidden // heads)
     kinds = layer_kinds(config, layers) if hybrid else ("attention",) * layers
     rotary = head_dim
@@ -129,17 +139,20 @@ def shape_of_gguf(metadata: Mapping[str, Any], names: frozenset[str], vocabulary
     fields = Fields("GGUF metadata", values)
     hidden, heads = fields.whole("embedding_length"), fields.whole("attention.head_count")
     head_dim = fields.whole("attention.key_length", hidden // heads)
-    for key in ("attention.value_length", "rope.dimension_count"):
-        if fields.whole(key, head_dim) != head_dim:
-            raise ExportError(
-                f"GGUF metadata: {prefix}{key}", expected=str(head_dim), got=str(values[key])
-            )
+    _check_head_dim(fields, "attention.value_length", head_dim)
     scaling = {
         "rope_type": values.get("rope.scaling.type", "none"),
         "factor": values.get("rope.scaling.factor"),
     }
     context = fields.whole("context_length")
-    layers = fields.whole("block_count")
+    layers = fields.layers("block_count")
+    kinds, rotary, delta = ("attention",) * layers, head_dim, None
+    if "delta" in architecture.layers:
+        kinds, rotary = gguf_layer_kinds(fields, layers), gguf_rotary_dim(fields, head_dim)
+        delta = gguf_delta_sizes(fields, kinds)
+    else:
+        _check_head_dim(fields, "rope.dimension_count", head_dim)
+    attends = f"blk.{kinds.index('attention') if 'attention' in kinds else 0}"
     return _checked(
         Shape(
             architecture,
@@ -156,12 +169,19 @@ def shape_of_gguf(metadata: Mapping[str, Any], names: frozenset[str], vocabulary
             epsilon=_shortest(fields.real("attention.layer_norm_rms_epsilon")),
             rope_theta=_shortest(fields.real("rope.freq_base", 10000.0)),
             rope_scaling=check_scaling("GGUF metadata", scaling, context),
-            qkv_bias=_decided(architecture.qkv_bias, "blk.0.attn_q.bias" in names),
-            output_bias=_decided(architecture.output_bias, "blk.0.attn_output.bias" in names),
-            rotary_dim=head_dim,
-            kinds=("attention",) * layers,
+            qkv_bias=_decided(architecture.qkv_bias, f"{attends}.attn_q.bias" in names),
+            output_bias=_decided(architecture.output_bias, f"{attends}.attn_output.bias" in names),
+            rotary_dim=rotary,
+            kinds=kinds,
+            delta=delta,
         )
     )
+
+
+def _check_head_dim(fields: Fields, key: str, head_dim: int) -> None:
+    got = fields.whole(key, head_dim)
+    if got != head_dim:
+        raise ExportError(f"{fields.where}: {key}", expected=str(head_dim), got=str(got))
 
 
 def _decided(always: bool | None, otherwise: bool) -> bool:
@@ -231,4 +251,21 @@ def _checked(shape: Shape) -> Shape:
         )
     if shape.head_dim % 2:
         raise ModelFormatError("head_dim", expected="an even number", got=str(shape.head_dim))
+    _check_kernels(shape)
     return shape
+
+
+def _check_kernels(shape: Shape) -> None:
+    """Refuses at export what the operations would refuse when the model is loaded."""
+    limits = [("head_dim", shape.head_dim, 1, MAX_HEAD_DIM)]
+    if shape.delta is not None:
+        limits += [(name, getattr(shape.delta, name), 1, MAX_HEAD_DIM) for name in _DELTA_DIMS]
+        limits.append(("conv_width", shape.delta.conv_width, 2, MAX_CONV_WIDTH))
+    for name, size, least, most in limits:
+        if not least <= size <= most:
+            raise ExportError(
+                name,
+                expected=f"{least} to {most}, which the operations can read",
+                got=str(size),
+                fix="This variant is not supported",
+            )

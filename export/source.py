@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -13,9 +14,11 @@ from .architecture import Attention, Linear, Norm, Projection, Vector
 from .checkpoint import Checkpoint
 from .formats import Format, Journal, format_of, widest
 from .matrix import Delta, Matrix, Part, take_half, unpermute
+from .quantise import BLOCK
 from .rope import inverse_frequencies
 from .shape import Shape
 from .tensors import Floats
+from .value_heads import ValueHeads
 
 _IGNORED = ("rotary_emb.inv_freq", "attention.masked_bias", "attention.bias")
 _ROPE_FACTORS = "rope_freqs.weight"
@@ -45,12 +48,11 @@ class Source:
 
     def final_norm(self) -> Floats:
         """The weight of the last norm [hidden]."""
-        name = "output_norm.weight" if self._gguf else "model.norm.weight"
-        return self.checkpoint.store.whole(name)
+        return self._norm(self._pick("model.norm.weight", "output_norm.weight"))
 
     def norm(self, layer: int, hf: str, gguf: str) -> Floats:
         """The weight of a norm of one layer."""
-        return self.checkpoint.store.whole(self._name(layer, hf, gguf, "weight"))
+        return self._norm(self._name(layer, hf, gguf, "weight"))
 
     def inverse_frequencies(self) -> Floats:
         """float32 [rotary_dim / 2]."""
@@ -64,16 +66,24 @@ class Source:
         if linear.exact:
             wished = [("float32", False)] * len(wished)
         form = widest([form for form, _ in wished])
+        for projection, (_, kept) in zip(linear.parts, wished, strict=True):
+            if not kept and not linear.exact:
+                self._note(layer, projection, form)
         parts = [
-            self._part(layer, projection, kept, form)
+            self._part(layer, projection, kept)
             for projection, (_, kept) in zip(linear.parts, wished, strict=True)
         ]
         return Matrix(tuple(parts), form, paired=linear.epilogue == "swiglu")
 
     def vector(self, layer: int, vector: Vector) -> Floats:
-        """A small tensor of a layer, without its dimensions of 1."""
-        values = self.checkpoint.store.whole(f"model.layers.{layer}.{vector.hf}")
-        return values.reshape([self.shape.dimension(d) for d in vector.dimensions if d != 1])
+        """A small tensor of a layer as a checkpoint has it, without its dimensions of 1."""
+        name = self._vector_name(layer, vector)
+        values = self.checkpoint.store.whole(name)
+        values = values.reshape([self.shape.dimension(d) for d in vector.dimensions if d != 1])
+        if self._gguf and vector.minus_exp:
+            values = _log_of_minus(values, name)
+        dealt = self._dealt(vector.dimensions[0]) if vector.value_heads else None
+        return values if dealt is None else values[dealt.stored(0, len(values))]
 
     def bias(self, layer: int, linear: Linear) -> Floats | None:
         """float32 [n] of the stacked parts, or None where there is no bias."""
@@ -84,7 +94,7 @@ class Source:
 
     def check_tensors(self) -> None:
         """Raises ModelFormatError for missing, misshapen or unknown tensors, all at once."""
-        expected = dict(self._expected())
+        expected = dict(self.expected_tensors())
         tensors = self.checkpoint.store.tensors
         missing = sorted(expected.keys() - tensors.keys())
         wrong = [
@@ -123,7 +133,8 @@ class Source:
         tied_head = self.shape.tied and name == "lm_head.weight"
         return tied_head or name == _ROPE_FACTORS or name.endswith(_IGNORED)
 
-    def _expected(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+    def expected_tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """(name, shape) of every tensor that a checkpoint of this shape must hold."""
         shape = self.shape
         table = (shape.vocabulary, shape.hidden)
         yield self._pick("model.embed_tokens.weight", "token_embd.weight"), table
@@ -152,14 +163,36 @@ class Source:
                         yield self._name(layer, *names, "weight"), (shape.head_dim,)
             else:
                 for vector in operation.vectors:
-                    stored = tuple(shape.dimension(d) for d in vector.dimensions)
-                    yield f"model.layers.{layer}.{vector.hf}", stored
+                    # llama.cpp's converter squeezes the dimensions of 1 away.
+                    stored = [d for d in vector.dimensions if d != 1 or not self._gguf]
+                    yield (
+                        self._vector_name(layer, vector),
+                        tuple(shape.dimension(d) for d in stored),
+                    )
 
     def _pick(self, hf: str, gguf: str) -> str:
         return gguf if self._gguf else hf
 
     def _name(self, layer: int, hf: str, gguf: str, suffix: str) -> str:
         return self._pick(f"model.layers.{layer}.{hf}.{suffix}", f"blk.{layer}.{gguf}.{suffix}")
+
+    def _vector_name(self, layer: int, vector: Vector) -> str:
+        return self._pick(f"model.layers.{layer}.{vector.hf}", f"blk.{layer}.{vector.gguf}")
+
+    def _norm(self, name: str) -> Floats:
+        """The weight of a norm; in a GGUF file the architecture's offset was added to it."""
+        weight = self.checkpoint.store.whole(name)
+        offset = np.float32(self.shape.architecture.norm_offset)
+        return weight - offset if self._gguf else weight
+
+    def _dealt(self, dimension: str | int) -> ValueHeads | None:
+        """Where the value heads lie in a dimension that ends with them, in a GGUF file."""
+        delta = self.shape.delta
+        if not self._gguf or delta is None:
+            return None
+        size = 1 if dimension == "v_heads" else delta.v_dim
+        start = self.shape.dimension(dimension) - delta.v_heads * size
+        return ValueHeads(delta.k_heads, delta.v_heads, size, start)
 
     def _has_bias(self, projection: Projection) -> bool:
         return bool(projection.bias and getattr(self.shape, projection.bias))
@@ -175,18 +208,38 @@ class Source:
         name = self._name(layer, projection.hf, projection.gguf, "weight")
         kind = self.checkpoint.store.tensors[name].kind
         merged = self._delta(layer, projection) is not None
-        return format_of(kind, self.quant, self.checkpoint.form, merged)
+        form, kept = format_of(kind, self.quant, self.checkpoint.form, merged)
+        return form, kept and self._whole_blocks(projection)
 
-    def _part(self, layer: int, projection: Projection, kept: bool, form: Format) -> Part:
+    def _whole_blocks(self, projection: Projection) -> bool:
+        """Whether stored blocks can stay as they are; says what becomes of columns that move."""
+        dealt = self._dealt(projection.columns) if projection.value_heads == "columns" else None
+        if dealt is None or dealt.k_heads in (1, dealt.v_heads):
+            return True
+        what = f"{dealt.v_heads} value heads of {dealt.size} over {dealt.k_heads} key heads"
+        if dealt.size % BLOCK:
+            text = f"{what}: blocks of {BLOCK} cross their borders, so delta.out is requantised"
+            self.journal.say(logging.WARNING, text)
+            return False
+        self.journal.say(logging.INFO, f"{what} are put in order, delta.out by whole blocks")
+        return True
+
+    def _note(self, layer: int, projection: Projection, form: Format) -> None:
+        name = self._name(layer, projection.hf, projection.gguf, "weight")
+        merged = self._delta(layer, projection) is not None
+        self.journal.note(self.checkpoint.store.tensors[name].kind, form, merged)
+
+    def _part(self, layer: int, projection: Projection, kept: bool) -> Part:
         name = self._name(layer, projection.hf, projection.gguf, "weight")
         delta = self._delta(layer, projection)
-        kind = self.checkpoint.store.tensors[name].kind
-        if not kept:
-            self.journal.note(kind, form, delta is not None)
         head = self._permuted_head(projection)
         paired = self.shape.head_dim if projection.half else 0
         place = int(projection.half == "second")
-        return Part(self.checkpoint.store, name, kept, head, delta, paired, place)
+        rows, columns = (
+            self._dealt(size) if projection.value_heads == which else None
+            for which, size in (("rows", projection.rows), ("columns", projection.columns))
+        )
+        return Part(self.checkpoint.store, name, kept, head, delta, paired, place, rows, columns)
 
     def _one_bias(self, layer: int, projection: Projection) -> Floats:
         if not self._has_bias(projection):
@@ -205,3 +258,14 @@ class Source:
             form = "float32" if self.quant == "float32" else "int8"
             self.journal.note(kind, form, delta is not None)
         return Part(self.checkpoint.store, name, kept, 0, delta)
+
+
+def _log_of_minus(values: Floats, name: str) -> Floats:
+    if (values >= 0).any():
+        raise ModelFormatError(
+            f"tensor {name}",
+            expected="negative numbers, minus the exponential of A_log",
+            got=f"{values.max():g}",
+            fix="Convert the checkpoint again with llama.cpp's converter",
+        )
+    return np.log(-values.astype(np.float64)).astype(np.float32)

@@ -1,13 +1,16 @@
-"""The text tower of a checkpoint that also sees, under the names of a text-only checkpoint."""
+"""What of a checkpoint a guard uses: its text tower, under the names of a text-only checkpoint."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import Any
 
 from stepguard.errors import ExportError, ModelFormatError
 
 from .checkpoint import Checkpoint
+from .fields import Fields
+from .hybrid import GGUF_RECURRENT
 from .tensors import TensorStore
 
 _MODEL_TYPES = ("qwen3_5", "qwen3_5_text")
@@ -25,7 +28,9 @@ def text_tower(checkpoint: Checkpoint) -> Checkpoint:
     of the text that is missing.
     """
     config = checkpoint.config
-    if checkpoint.form != "safetensors" or config.get("model_type") not in _MODEL_TYPES:
+    if checkpoint.form == "gguf":
+        return _without_prediction(checkpoint)
+    if config.get("model_type") not in _MODEL_TYPES:
         return checkpoint
     kinds = config.get("architectures") or []
     if not set(kinds) <= set(_KINDS):
@@ -64,3 +69,26 @@ def _text_only(store: TensorStore) -> TensorStore:
         if count:
             log.info("%d tensors of %s are dropped (%s*)", count, _DROPPED[prefix], prefix)
     return TensorStore(tensors)
+
+
+def _without_prediction(checkpoint: Checkpoint) -> Checkpoint:
+    """A GGUF file without the blocks at its end that predict further tokens."""
+    name = checkpoint.config.get("general.architecture")
+    fields = Fields("GGUF metadata", checkpoint.config)
+    if not checkpoint.config.get(f"{name}.nextn_predict_layers"):
+        return checkpoint
+    blocks, extra = (
+        fields.layers(f"{name}.{key}") for key in ("block_count", "nextn_predict_layers")
+    )
+    if extra >= blocks:
+        raise fields.bad(f"{name}.nextn_predict_layers", f"less than block_count {blocks}")
+    config: dict[str, Any] = checkpoint.config | {f"{name}.block_count": blocks - extra}
+    recurrent = config.get(f"{name}.{GGUF_RECURRENT}")
+    if isinstance(recurrent, list):
+        config[f"{name}.{GGUF_RECURRENT}"] = recurrent[: blocks - extra]
+    prefixes = tuple(f"blk.{block}." for block in range(blocks - extra, blocks))
+    tensors = checkpoint.store.tensors
+    kept = {key: info for key, info in tensors.items() if not key.startswith(prefixes)}
+    count = len(tensors) - len(kept)
+    log.info("%d tensors of multi-token prediction are dropped (%s*)", count, prefixes[0])
+    return dataclasses.replace(checkpoint, config=config, store=TensorStore(kept))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepguard.runtime._engine import Engine, Result, Segment, Ticket
+from stepguard.runtime._engine import Engine, Result, Segment, Ticket, core_identity
 from stepguard.runtime._isa import IsaTable, active_isa, isa_tables
 from stepguard.runtime._library import (
     OrtLibrary,
@@ -30,6 +30,7 @@ __all__ = [
     "State",
     "Ticket",
     "active_isa",
+    "core_identity",
     "default_memory",
     "default_threads",
     "find_onnxruntime",

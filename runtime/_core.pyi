@@ -54,13 +54,18 @@ class Engine:
         delta_floats: int,
         vocabulary: int,
         context: int,
+        budget: float,
+        watched: Sequence[str],
     ) -> None: ...
     def submit(
         self,
         segments: Sequence[
             tuple[npt.NDArray[np.int32], State | int, bool, bool, npt.NDArray[np.int32]]
         ],
+        seconds: float,
     ) -> Ticket: ...
+    def save(self, state: State) -> bytes: ...
+    def restore(self, data: bytes) -> State: ...
     @property
     def root(self) -> State: ...
     @property

@@ -25,6 +25,13 @@ from stepguard.runtime._resources import default_memory, default_threads
 Ids = npt.NDArray[np.int32]
 Result = _core.Result
 
+
+def core_identity() -> str:
+    """Changes whenever the compiled core does: size and time of its file."""
+    found = Path(_core.__file__).stat()
+    return f"{found.st_size}:{found.st_mtime_ns}"
+
+
 _NO_IDS: Ids = np.empty(0, np.int32)
 
 
@@ -106,6 +113,8 @@ class Engine:
         kv: type of the KV pages, "fp16" or "fp32"; None takes the manifest's.
         memory: bytes for KV pages.
         chunk: most tokens of one forward.
+        budget_ms: milliseconds that a forward may take: the speed so far says how many tokens these
+            are, at least 16, so that a small check beside a long read waits no longer.
         ort_library: path of the ONNX Runtime library; None finds the installed wheel's.
 
     Raises:
@@ -123,6 +132,7 @@ class Engine:
         kv: str | None = None,
         memory: int | None = None,
         chunk: int = 512,
+        budget_ms: float = 100.0,
         ort_library: str | None = None,
         manifest: Manifest | None = None,
     ) -> None:
@@ -150,6 +160,8 @@ class Engine:
             delta_floats=delta.delta_floats if delta else 0,
             vocabulary=architecture.vocabulary,
             context=architecture.context,
+            budget=budget_ms / 1000,
+            watched=[str(folder / name) for name in ("model.onnx", "weights.bin")],
         )
         _engines.add(self)
 
@@ -173,8 +185,11 @@ class Engine:
         """Version of the ONNX Runtime library."""
         return self._core.ort_version
 
-    def submit(self, segments: Sequence[Segment]) -> Ticket:
+    def submit(self, segments: Sequence[Segment], *, seconds: float | None = None) -> Ticket:
         """Queues a forest in which a parent precedes its children.
+
+        What has not run when `seconds` from now are over ends with reason `deadline`. A segment
+        with `keep` that ends so, or was cancelled, has a reason and the State of what was read.
 
         Raises:
             ValueError: a token, output row or parent out of range; says which segment.
@@ -182,11 +197,29 @@ class Engine:
             ForkedProcessError: called in a child of fork().
         """
         rows = [(s.tokens, s.parent, s.keep, s.consume, s.read) for s in segments]
-        return Ticket(self._core.submit(rows))
+        return Ticket(self._core.submit(rows, -1.0 if seconds is None else max(seconds, 0.0)))
+
+    def save(self, state: _core.State) -> bytes:
+        """The content of a State, for `restore` of an engine with the same model, ISA and KV type.
+
+        Raises:
+            ValueError: it is a State of another engine, or was consumed.
+        """
+        return self._core.save(state)
+
+    def restore(self, data: bytes) -> _core.State:
+        """A State from what `save` gave. Nothing guards the bytes: hash them.
+
+        Raises:
+            ValueError: the sizes in them are not those of this engine.
+            MemoryError: no KV page or recurrent slot is free.
+        """
+        return self._core.restore(data)
 
     def stats(self) -> dict[str, int | float]:
         """Counters since loading: tokens, forwards, tokens_copied, pages_used, pages_total,
-        slots_used, slots_total, busy_seconds.
+        slots_used, slots_total, busy_seconds, memory_used and memory_total (bytes of pages and
+        slots), forward_tokens (what the next forward may take).
         """
         return self._core.stats()
 

@@ -5,6 +5,16 @@ from __future__ import annotations
 from stepguard.taxonomy.labels import LabelRows
 from stepguard.taxonomy.score import Calibration, judge
 from stepguard.taxonomy.status import Reason, Status
-from stepguard.taxonomy.verdict import GuardId, Verdict
+from stepguard.taxonomy.verdict import GuardId, Turn, Verdict, worse
 
-__all__ = ["Calibration", "GuardId", "LabelRows", "Reason", "Status", "Verdict", "judge"]
+__all__ = [
+    "Calibration",
+    "GuardId",
+    "LabelRows",
+    "Reason",
+    "Status",
+    "Turn",
+    "Verdict",
+    "judge",
+    "worse",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -47,6 +48,8 @@ class Verdict:
     """How many steps so far were cut into tokens at the cap, not where the tokenizer would."""
     unreadable: int = 0
     """How many parts of the steps so far were no text (images ...) and were not read."""
+    left_out: tuple[tuple[int, int], ...] = ()
+    """First and last index of every run of steps that was left out to fit the context."""
     latency_ms: float = 0.0
     """From the call to the answer; of a whole trajectory, where it was read at once."""
 
@@ -69,3 +72,36 @@ class Verdict:
     def to_json(self) -> str:
         """One line of JSON."""
         return json.dumps(self.to_dict())
+
+
+_SEVERITY = {Status.SAFE: 0, Status.UNSURE: 1, Status.UNAVAILABLE: 2, Status.UNSAFE: 3}
+
+
+def worse(one: Verdict, other: Verdict) -> Verdict:
+    """The verdict that allows less; of two of one status the one with the higher margin."""
+
+    def severity(verdict: Verdict) -> tuple[int, float]:
+        margin = -math.inf if verdict.margin is None else verdict.margin
+        return _SEVERITY[verdict.status], margin
+
+    return max(one, other, key=severity)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The verdicts on several calls that an agent proposes at once.
+
+    joint: on the step that makes all of them; it can be committed. calls: one per call, the worse
+    of the verdict on a step that makes this call alone, and of the joint one.
+    """
+
+    joint: Verdict
+    calls: tuple[Verdict, ...]
+
+    @property
+    def allowed(self) -> bool:
+        """True when every call is safe, alone and with the others."""
+        return all(verdict.allowed for verdict in self.calls)
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a turn is neither true nor false: use .allowed, or look at .calls")

@@ -34,9 +34,13 @@ const Rotary& OpContext::rotary(const float* inv_freq, int64_t half, const int32
 
 void* OpContext::scratch(size_t index, size_t bytes) {
   if (scratch_.size() <= index) scratch_.resize(index + 1);
-  std::vector<uint8_t>& buffer = scratch_[index];
-  if (buffer.size() < bytes + 64) buffer.resize(bytes + 64);
-  const auto address = reinterpret_cast<uintptr_t>(buffer.data());
+  Scratch& buffer = scratch_[index];
+  if (buffer.bytes < bytes) {
+    buffer = {};  // the smaller one goes first: nobody needs what is in it
+    buffer.data.reset(new uint8_t[bytes + 64]);
+    buffer.bytes = bytes;
+  }
+  const auto address = reinterpret_cast<uintptr_t>(buffer.data.get());
   return reinterpret_cast<void*>((address + 63) & ~uintptr_t{63});
 }
 

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <tuple>
 #include <type_traits>
 #include <vector>
@@ -58,7 +59,11 @@ struct OpContext {
   uint64_t rotary_forward_ = 0;
   using RotaryKey = std::tuple<const float*, int64_t, const int32_t*, int64_t>;
   RotaryKey rotary_key_{nullptr, 0, nullptr, 0};
-  std::vector<std::vector<uint8_t>> scratch_;
+  struct Scratch {
+    std::unique_ptr<uint8_t[]> data;
+    size_t bytes = 0;
+  };
+  std::vector<Scratch> scratch_;
 };
 
 }  // namespace stepguard

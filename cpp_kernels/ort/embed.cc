@@ -1,3 +1,4 @@
+#include "mapped_rows.h"
 #include "register.h"
 #include "table.h"
 
@@ -15,7 +16,7 @@ class Embed {
   }
   Embed(OpContext&, const NodeInfo&) {}
 
-  void compute(Call& call) const {
+  void compute(Call& call) {
     OpContext& context = call.context();
     const Tensor ids = call.input(0, "ids", {-1});
     int64_t width = -1;
@@ -31,7 +32,15 @@ class Embed {
       context.table->embed(id + begin, end - begin, table.data, table.scales, width,
                            y + begin * width);
     });
+    const int64_t bytes = table.scales == nullptr ? width * int64_t{sizeof(float)} : width;
+    table_rows_.release(table.data, table.rows, bytes, id, rows);
+    if (table.scales == nullptr) return;
+    const int64_t scales = (width + kBlock - 1) / kBlock * int64_t{sizeof(uint16_t)};
+    scale_rows_.release(table.scales, table.rows, scales, id, rows);
   }
+
+ private:
+  MappedRows table_rows_, scale_rows_;
 };
 
 }  // namespace

@@ -30,6 +30,8 @@ const char* reason_name(Reason reason) {
   switch (reason) {
     case Reason::kNone:
       return "";
+    case Reason::kDeadline:
+      return "deadline";
     case Reason::kMemory:
       return "memory";
     case Reason::kNumeric:
@@ -65,7 +67,11 @@ void raise(const Error& error) {
   PyErr_SetObject(type.ptr(), instance.ptr());
 }
 
-JobPtr submit(Engine& engine, std::vector<SegmentTuple> segments) {
+JobPtr submit(Engine& engine, std::vector<SegmentTuple> segments, double seconds) {
+  const auto deadline = seconds < 0 || seconds > 1e9
+                            ? Clock::time_point::max()
+                            : Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                                 std::chrono::duration<double>(seconds));
   std::vector<SegmentSpec> specs;
   specs.reserve(segments.size());
   for (auto& [tokens, parent, keep, consume, read] : segments) {
@@ -82,7 +88,7 @@ JobPtr submit(Engine& engine, std::vector<SegmentTuple> segments) {
     specs.push_back(std::move(spec));
   }
   const py::gil_scoped_release release;
-  return engine.submit(std::move(specs));
+  return engine.submit(std::move(specs), deadline);
 }
 
 // Joining threads may take as long as an operation; other Python threads go on meanwhile.
@@ -129,10 +135,12 @@ void bind_engine(py::module_& module) {
                        const std::string& isa, int threads, bool kv_half, int64_t memory,
                        int64_t chunk, int64_t layers, int64_t kv_heads, int64_t head_dim,
                        int64_t delta_layers, int64_t conv_floats, int64_t delta_floats,
-                       int64_t vocabulary, int64_t context) {
-             EngineConfig config{model_path,   ort_path,    isa,          threads,    kv_half,
-                                 memory,       chunk,       layers,       kv_heads,   head_dim,
-                                 delta_layers, conv_floats, delta_floats, vocabulary, context};
+                       int64_t vocabulary, int64_t context, double budget,
+                       std::vector<std::string> watched) {
+             EngineConfig config{
+                 model_path,   ort_path,   isa,      threads,  kv_half,           memory,
+                 chunk,        layers,     kv_heads, head_dim, delta_layers,      conv_floats,
+                 delta_floats, vocabulary, context,  budget,   std::move(watched)};
              // Under the GIL: the first call changes the environment, which Python code reads.
              open_ort_library(config.ort_path);
              const py::gil_scoped_release release;
@@ -142,8 +150,26 @@ void bind_engine(py::module_& module) {
            py::arg("threads"), py::arg("kv_half"), py::arg("memory"), py::arg("chunk"),
            py::arg("layers"), py::arg("kv_heads"), py::arg("head_dim"), py::arg("delta_layers"),
            py::arg("conv_floats"), py::arg("delta_floats"), py::arg("vocabulary"),
-           py::arg("context"))
-      .def("submit", &submit, py::arg("segments"))
+           py::arg("context"), py::arg("budget"), py::arg("watched"))
+      .def("submit", &submit, py::arg("segments"), py::arg("seconds"))
+      .def(
+          "save",
+          [](const Engine& engine, const std::shared_ptr<State>& state) {
+            std::string bytes;
+            {
+              const py::gil_scoped_release release;
+              bytes = engine.save(state);
+            }
+            return py::bytes(bytes);
+          },
+          py::arg("state"))
+      .def(
+          "restore",
+          [](Engine& engine, const std::string& bytes) {
+            const py::gil_scoped_release release;
+            return std::const_pointer_cast<State>(engine.restore(bytes));
+          },
+          py::arg("data"))
       .def_property_readonly(
           "root",
           [](const Engine& engine) { return std::const_pointer_cast<State>(engine.root()); })
@@ -162,6 +188,9 @@ void bind_engine(py::module_& module) {
              result["slots_used"] = stats.slots_used;
              result["slots_total"] = stats.slots_total;
              result["busy_seconds"] = stats.busy_seconds;
+             result["memory_used"] = stats.memory_used;
+             result["memory_total"] = stats.memory_total;
+             result["forward_tokens"] = stats.forward_tokens;
              return result;
            })
       .def("close", &Engine::close, py::call_guard<py::gil_scoped_release>());

@@ -9,7 +9,10 @@
 
 #include "error.h"
 #include "graph.h"
+#include "saving.h"
+#include "speed.h"
 #include "thread_pool.h"
+#include "watch.h"
 
 namespace stepguard {
 namespace {
@@ -47,16 +50,22 @@ const EngineConfig& checked(const EngineConfig& config) {
   require_range("context", config.context, 1, int64_t{1} << 30);
   require_range("threads", config.threads, 1, 1024);
   require_range("chunk", config.chunk, 1, int64_t{1} << 30);
+  if (!(config.budget > 0 && config.budget <= 3600)) {
+    throw std::invalid_argument("budget_ms: expected more than 0 and at most 3,600,000, got " +
+                                std::to_string(config.budget * 1000));
+  }
   return config;
 }
 
-int64_t page_bytes(const EngineConfig& config) {
+AttentionShape attention_shape(const EngineConfig& config) {
   AttentionShape shape;
   shape.kv_heads = config.kv_heads;
   shape.head_dim = config.head_dim;
   shape.kv_half = config.kv_half;
-  return shape.page_bytes();
+  return shape;
 }
+
+int64_t page_bytes(const EngineConfig& config) { return attention_shape(config).page_bytes(); }
 
 int64_t slot_bytes(const EngineConfig& config) {
   return config.delta_layers * (config.conv_floats + config.delta_floats) * kFloatBytes;
@@ -103,7 +112,8 @@ struct Engine::Impl {
         planner(pool, config.context, config.chunk, slot_pool),
         arena(config.layers, pages, page_bytes(config)),
         conv_arena(config.delta_layers, slots, config.conv_floats * kFloatBytes),
-        delta_arena(config.delta_layers, slots, config.delta_floats * kFloatBytes) {
+        delta_arena(config.delta_layers, slots, config.delta_floats * kFloatBytes),
+        watch(config.watched) {
     context.ort = library.functions;
     context.table = &choose_table(config.isa);
     context.parallel = &threads;
@@ -120,6 +130,8 @@ struct Engine::Impl {
   void accept(const JobPtr& job);
   void step();
   void count(const Forward& forward, double seconds);
+  int64_t next_tokens() const;
+  Shelves shelves() const;
   void close();
   void check_usable() const;
   void check_spec(const SegmentSpec& spec, size_t index) const;
@@ -134,8 +146,11 @@ struct Engine::Impl {
   StatePtr root;
   Planner planner;  // touched by the worker only
   Arena arena, conv_arena, delta_arena;
+  Watch watch;
+  Speed speed;  // touched under `mutex`
   std::unique_ptr<Graph> graph;
 
+  mutable std::mutex forward_mutex;  // held while the arenas are written
   mutable std::mutex mutex;
   std::condition_variable wake;
   std::deque<JobPtr> inbox;
@@ -173,19 +188,24 @@ void Engine::Impl::accept(const JobPtr& job) {
 void Engine::Impl::step() {
   Forward forward;
   try {
-    forward = planner.plan();
+    if (const std::string& changed = watch.changed(); !changed.empty()) {
+      planner.fail_all(Reason::kInternal, changed);
+      return;
+    }
+    forward = planner.plan(Clock::now(), next_tokens());
   } catch (const std::exception&) {  // half a plan: which segments it took is lost
     planner.fail_all(Reason::kMemory, kOutOfMemory);
     return;
   }
   if (forward.empty()) return;
   try {
-    const auto begin = std::chrono::steady_clock::now();
+    const std::lock_guard<std::mutex> writing(forward_mutex);
+    const auto begin = Clock::now();
     threads.begin_forward();
     const ForwardOutput output = graph->run(forward);
     threads.end_forward();
     forward.held.clear();
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    const std::chrono::duration<double> took = Clock::now() - begin;
     count(forward, took.count());
     planner.complete(forward, output.logits.data(), output.hidden.data(), output.width);
   } catch (const std::bad_alloc&) {
@@ -209,6 +229,25 @@ void Engine::Impl::count(const Forward& forward, double seconds) {
   stats.copied_tokens += forward.copied_tokens;
   ++stats.forwards;
   stats.busy_seconds += seconds;
+  speed.add(static_cast<int64_t>(forward.ids.size()), seconds);
+}
+
+int64_t Engine::Impl::next_tokens() const {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return speed.tokens(config.budget, config.chunk);
+}
+
+Shelves Engine::Impl::shelves() const {
+  return {*context.table,
+          attention_shape(config),
+          config.layers,
+          config.delta_layers,
+          config.conv_floats * kFloatBytes,
+          config.delta_floats * kFloatBytes,
+          config.context,
+          arena,
+          conv_arena,
+          delta_arena};
 }
 
 void Engine::Impl::close() {
@@ -282,10 +321,10 @@ Engine::~Engine() {
   impl_->close();
 }
 
-JobPtr Engine::submit(std::vector<SegmentSpec> specs) {
+JobPtr Engine::submit(std::vector<SegmentSpec> specs, Clock::time_point deadline) {
   impl_->check_usable();
   for (size_t i = 0; i < specs.size(); ++i) impl_->check_spec(specs[i], i);
-  auto job = std::make_shared<Job>(std::move(specs));
+  auto job = std::make_shared<Job>(std::move(specs), deadline);
   if (job->specs.empty()) {
     job->finish();
     return job;
@@ -300,6 +339,22 @@ JobPtr Engine::submit(std::vector<SegmentSpec> specs) {
   }
   impl_->wake.notify_one();
   return job;
+}
+
+std::string Engine::save(const StatePtr& state) const {
+  impl_->check_usable();
+  if (state->pool() != impl_->pool.get()) {
+    throw std::invalid_argument("state: expected one of this engine, got another's");
+  }
+  if (state->spent()) throw std::invalid_argument("state: it was consumed by another segment");
+  const std::lock_guard<std::mutex> lock(impl_->forward_mutex);
+  return save_state(impl_->shelves(), *state);
+}
+
+StatePtr Engine::restore(const std::string& bytes) {
+  impl_->check_usable();
+  const std::lock_guard<std::mutex> lock(impl_->forward_mutex);
+  return restore_state(impl_->shelves(), impl_->pool, impl_->slot_pool, bytes);
 }
 
 StatePtr Engine::root() const { return impl_->root; }
@@ -317,6 +372,11 @@ EngineStats Engine::stats() const {
     stats.slots_used = impl_->slot_pool->used();
     stats.slots_total = impl_->slot_pool->total();
   }
+  const EngineConfig& config = impl_->config;
+  stats.forward_tokens = impl_->next_tokens();
+  stats.memory_total = config.memory;
+  stats.memory_used =
+      stats.pages_used * page_bytes(config) * config.layers + stats.slots_used * slot_bytes(config);
   return stats;
 }
 

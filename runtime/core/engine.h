@@ -20,8 +20,10 @@ struct EngineConfig {
   int64_t layers = 0, kv_heads = 0, head_dim = 0;  // attention layers
   int64_t delta_layers = 0;  // recurrent layers, and the floats of one slot in each of them
   int64_t conv_floats = 0, delta_floats = 0;
-  int64_t vocabulary = 0;  // rows of the embedding table
-  int64_t context = 0;     // longest path in tokens
+  int64_t vocabulary = 0;            // rows of the embedding table
+  int64_t context = 0;               // longest path in tokens
+  double budget = 0.1;               // seconds that a forward may take, as far as `chunk` allows
+  std::vector<std::string> watched;  // mapped files, which must not change
 };
 
 struct EngineStats {
@@ -30,7 +32,9 @@ struct EngineStats {
   int64_t copied_tokens = 0;  // tokens whose keys and values were copied to another page
   int64_t pages_used = 0, pages_total = 0;
   int64_t slots_used = 0, slots_total = 0;
-  double busy_seconds = 0;  // time inside forwards
+  double busy_seconds = 0;                    // time inside forwards
+  int64_t memory_used = 0, memory_total = 0;  // bytes of pages and slots
+  int64_t forward_tokens = 0;                 // what the next forward may take, by the speed so far
 };
 
 class Engine {
@@ -45,7 +49,15 @@ class Engine {
 
   // Queues a forest. Throws std::invalid_argument naming the segment that is wrong, and Error when
   // the engine is closed or belongs to the parent of a fork. Thread-safe.
-  JobPtr submit(std::vector<SegmentSpec> specs);
+  // What has not run by `deadline` ends with kDeadline.
+  JobPtr submit(std::vector<SegmentSpec> specs,
+                Clock::time_point deadline = Clock::time_point::max());
+
+  // The content of a State as bytes, and a State of it, between two forwards. Throw Error where
+  // `submit` does; std::invalid_argument for bytes of another model or a State of another engine,
+  // std::bad_alloc when no page or slot is free.
+  std::string save(const StatePtr& state) const;
+  StatePtr restore(const std::string& bytes);
 
   StatePtr root() const;  // the State that has read nothing
   EngineStats stats() const;

@@ -26,12 +26,20 @@ void Planner::add(JobPtr job) {
   work_.push_back(std::move(work));
 }
 
-Forward Planner::plan() {
+Forward Planner::plan(Clock::time_point now, int64_t budget) {
   Forward forward;
   stalled_ = nullptr;
+  for (const std::unique_ptr<Work>& work : work_) expire(*work, now);
+  sweep();
+  std::vector<Demand> demands;
+  demands.reserve(work_.size());
   for (const std::unique_ptr<Work>& work : work_) {
-    if (static_cast<int64_t>(forward.ids.size()) >= chunk_) break;
-    feed(*work, forward);
+    demands.push_back({remaining(*work), work->job->deadline});
+  }
+  budget = std::min(budget, chunk_);
+  for (const Turn& turn : take_turns(demands, budget)) {
+    const int64_t left = budget - static_cast<int64_t>(forward.ids.size());
+    feed(*work_[turn.job], std::min(left, turn.tokens), forward);
   }
   // Nothing runs, so nothing will be given back for which it could wait.
   if (forward.empty() && stalled_ != nullptr) fail(*stalled_, Reason::kMemory, shortage_);
@@ -39,14 +47,48 @@ Forward Planner::plan() {
   return forward;
 }
 
-void Planner::feed(Work& work, Forward& forward) {
+int64_t Planner::remaining(const Work& work) const {
+  int64_t sum = 0;
+  for (const Task& task : work.tasks) sum += task.done ? 0 : task.size() - task.fed;
+  return sum;
+}
+
+void Planner::expire(Work& work, Clock::time_point now) {
   const bool cancelled = work.job->cancelled.load();
+  if (!cancelled && now < work.job->deadline) return;
   for (Task& task : work.tasks) {
     if (task.done) continue;
     if (cancelled) {
-      fail(task, Reason::kClosing, "the call was cancelled");
-      continue;
+      stop(task, Reason::kClosing, "the call was cancelled");
+    } else {
+      stop(task, Reason::kDeadline, "the time given to the call ran out");
     }
+  }
+}
+
+// Ends a segment early; what forwards have read of it is kept where its end was to be kept.
+void Planner::stop(Task& task, Reason reason, const char* message) {
+  StatePtr part;
+  if (task.started && task.fed > 0 && task.spec().keep) {
+    const int64_t length = task.start + task.fed;
+    const auto count = static_cast<std::ptrdiff_t>((length + kPage - 1) / kPage);
+    const std::vector<int32_t>& all = task.end->pages();
+    std::vector<int32_t> pages(all.begin(), all.begin() + count);
+    for (const int32_t page : pages) pool_->retain(page);
+    const int32_t slot = task.end->slot();
+    if (slot >= 0) slots_->retain(slot);
+    // The mark of its last page lies further on, so a child copies what it shares of it.
+    part = std::make_shared<const State>(pool_, std::move(pages), length, slots_, slot);
+  }
+  fail(task, reason, message);
+  task.result().state = std::move(part);
+}
+
+// Up to `most` tokens of one job.
+void Planner::feed(Work& work, int64_t most, Forward& forward) {
+  const int64_t end = static_cast<int64_t>(forward.ids.size()) + most;
+  for (Task& task : work.tasks) {
+    if (task.done || (task.started && task.fed == task.size())) continue;  // in this forward
     const Task* parent = task.parent;
     if (parent != nullptr && parent->result().reason != Reason::kNone) {
       fail(task, parent->result().reason, parent->result().message);
@@ -54,7 +96,7 @@ void Planner::feed(Work& work, Forward& forward) {
     }
     // A parent that ends in this very forward will do: the operations keep the order.
     if (parent != nullptr && !(parent->started && parent->fed == parent->size())) continue;
-    const int64_t room = chunk_ - static_cast<int64_t>(forward.ids.size());
+    const int64_t room = end - static_cast<int64_t>(forward.ids.size());
     if (room <= 0 && task.size() > 0) return;
     SegmentRow row{0, 0, 0, 0, 0, -1, -1, 0};
     if (!task.started) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ort/segments.h"
+#include "scheduler.h"
 #include "segment.h"
 
 namespace stepguard {
@@ -53,9 +54,11 @@ class Planner {
   void add(JobPtr job);
   bool idle() const { return work_.empty(); }
 
-  // The next forward: waiting segments in order of arrival, parents before children. Empty when
-  // all that waited failed or needed no tokens; then finished jobs were already reported.
-  Forward plan();
+  // The next forward, of at most `budget` tokens: jobs in the order of the scheduler, parents
+  // before children. What was cancelled, or is late at `now`, ends here. Empty when all that waited
+  // failed or needed no tokens; then finished jobs were already reported.
+  Forward plan(Clock::time_point now, int64_t budget);
+  Forward plan() { return plan(Clock::time_point::min(), chunk_); }
 
   // Hands the outputs to the segments that ended: logits [read_ids], hidden [reads][width].
   void complete(const Forward& forward, const float* logits, const float* hidden, int64_t width);
@@ -71,7 +74,10 @@ class Planner {
     std::vector<Task> tasks;
   };
 
-  void feed(Work& work, Forward& forward);
+  int64_t remaining(const Work& work) const;
+  void expire(Work& work, Clock::time_point now);
+  void stop(Task& task, Reason reason, const char* message);
+  void feed(Work& work, int64_t most, Forward& forward);
   bool start(Task& task, int64_t room, Forward& forward, SegmentRow& row);
   bool choose_slot(Task& task, const StatePtr& parent, int64_t room, int32_t* slot);
   bool take_pages(Task& task, const State& parent, SegmentRow& row, std::vector<int32_t>& pages);

@@ -13,8 +13,10 @@
 
 namespace stepguard {
 
-// Why a segment has no result.
-enum class Reason { kNone, kMemory, kNumeric, kInternal, kClosing, kOverflow };
+using Clock = std::chrono::steady_clock;
+
+// Why a segment has no result, or only a part of it.
+enum class Reason { kNone, kDeadline, kMemory, kNumeric, kInternal, kClosing, kOverflow };
 
 struct SegmentSpec {
   std::vector<int32_t> tokens;
@@ -26,7 +28,9 @@ struct SegmentSpec {
 };
 
 struct SegmentResult {
-  StatePtr state;             // only with keep
+  // Only with keep. Beside the reasons kDeadline and kClosing: the State after those tokens that
+  // were read, where any were.
+  StatePtr state;
   std::vector<float> logits;  // one per id in `read`
   std::vector<float> hidden;  // normed hidden row at the last token, only with a read
   Reason reason = Reason::kNone;
@@ -36,8 +40,9 @@ struct SegmentResult {
 // A submitted forest. The engine's thread fills `results`; any thread may wait.
 class Job {
  public:
-  explicit Job(std::vector<SegmentSpec> specs)
-      : specs(std::move(specs)), results(this->specs.size()) {}
+  explicit Job(std::vector<SegmentSpec> specs,
+               Clock::time_point deadline = Clock::time_point::max())
+      : deadline(deadline), specs(std::move(specs)), results(this->specs.size()) {}
 
   void finish() {
     {
@@ -58,6 +63,7 @@ class Job {
                                     [&] { return done_; });
   }
 
+  const Clock::time_point deadline;    // what has not run by then does not run
   std::vector<SegmentSpec> specs;      // cleared when the job is done
   std::vector<SegmentResult> results;  // the waiter's after wait() gave true
   std::atomic<bool> cancelled{false};

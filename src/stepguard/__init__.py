@@ -7,7 +7,7 @@ from stepguard.errors import StepguardError
 from stepguard.guard import Guard
 from stepguard.prompt import Step, Trajectory
 from stepguard.session import Session
-from stepguard.taxonomy import Reason, Status, Verdict
+from stepguard.taxonomy import Reason, Status, Turn, Verdict
 
 __all__ = [
     "Guard",
@@ -17,6 +17,7 @@ __all__ = [
     "Step",
     "StepguardError",
     "Trajectory",
+    "Turn",
     "Verdict",
     "__version__",
 ]

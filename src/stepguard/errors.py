@@ -22,6 +22,7 @@ __all__ = [
     "TaxonomyError",
     "TokenizerError",
     "TrajectoryError",
+    "VerdictError",
 ]
 
 
@@ -81,6 +82,10 @@ class RuntimeMissingError(StepguardError):
 
 class SessionClosed(StepguardError):
     """A call on a session that was closed."""
+
+
+class VerdictError(StepguardError):
+    """A verdict was committed or rejected that is no open check of the session."""
 
 
 class EngineClosed(StepguardError):

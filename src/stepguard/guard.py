@@ -7,19 +7,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stepguard.errors import TokenizerError, TrajectoryError
+from stepguard.forest import Forest, chain
 from stepguard.integrity import recheck, verify
-from stepguard.judge import Judge
-from stepguard.known_files import KnownFiles, cache_folder
+from stepguard.judge import Cost, Judge
+from stepguard.known_files import KnownFiles
 from stepguard.manifest import Manifest, load
+from stepguard.prefix_store import PrefixKey, PrefixStore
+from stepguard.private_files import cache_folder
 from stepguard.prompt import Encoder, Prompt, Trajectory, load_tokenizer
-from stepguard.reader import Reader, wait
+from stepguard.reader import Reader, short_of_memory, wait
+from stepguard.reading import Reading
 from stepguard.runtime import PAGE_TOKENS, Engine, Result, Ticket
-from stepguard.session import Session
+from stepguard.session import Session, VerdictAt
 from stepguard.taxonomy import Reason, Verdict
-from stepguard.track import Ask, Track, forest
+from stepguard.track import Ask, Track
+from stepguard.window import Window
 
 # Questions take pages of their own while they run, and other sessions take some too.
 _SHARE_OF_FREE = 0.75
@@ -46,6 +51,8 @@ class Guard:
         kv: str | None = None,
         memory: int | None = None,
         chunk: int = 512,
+        budget_ms: float = 100.0,
+        save_prefix: bool = True,
         ort_library: str | None = None,
     ) -> Guard:
         """Opens a model directory, after checking that its files are those of its manifest.
@@ -57,6 +64,10 @@ class Guard:
             kv: type of the KV pages, "fp16" or "fp32"; None takes the manifest's.
             memory: bytes for KV pages; None takes a quarter of the machine's, at most 4 GiB.
             chunk: most tokens of one forward pass.
+            budget_ms: milliseconds of one forward pass, as far as `chunk` allows: the longest that
+                a small check waits for a long read.
+            save_prefix: keep the State of the prompt's constant part in the user's cache, so that
+                the next start need not read it.
             ort_library: the ONNX Runtime library; None finds the installed wheel's.
 
         Raises:
@@ -79,12 +90,16 @@ class Guard:
                 kv=kv,
                 memory=memory,
                 chunk=chunk,
+                budget_ms=budget_ms,
                 ort_library=ort_library,
                 manifest=manifest,
             )
             try:
                 recheck(verified)
-                return cls(manifest, prompt, Reader.of(engine, encoder, judge))
+                store = _prefix_store(manifest, prompt, engine, encoder) if save_prefix else None
+                context = manifest.architecture.context
+                reader = Reader.of(engine, encoder, judge, context=context, store=store)
+                return cls(manifest, prompt, reader)
             except BaseException:
                 engine.close()
                 raise
@@ -117,18 +132,38 @@ class Guard:
         self._reader.check_process()
         return self._reader.engine.stats()
 
-    def session(self, profile: str = "") -> Session:
-        """A new trajectory. `profile` describes the agent; it is read with the first step.
+    def session(
+        self,
+        profile: str = "",
+        *,
+        window: Literal["strict", "window"] = "strict",
+        verdict_at: VerdictAt = "actions",
+    ) -> Session:
+        """A new trajectory.
+
+        Args:
+            profile: describes the agent; it is read with the first step.
+            window: what happens when the context is full. "strict": verdicts are
+                `unavailable(overflow)`. "window": the profile, the first user step and the newest
+                steps stay, verdicts name what was left out and have a coverage below 1.
+            verdict_at: the steps at which `Session.follow` gives a verdict: "actions" of the agent,
+                all steps of the "agent", or "all".
 
         Raises:
+            ValueError: an unknown window or verdict_at.
             PromptError, TokenizerError: the profile cannot be rendered.
             ForkedProcessError: called in a child of fork().
             TypeError: `profile` is no string.
         """
         if not isinstance(profile, str):
             raise TypeError(f"profile: expected a string, got {type(profile).__name__}")
-        self._reader.check_process()
-        return Session(self._reader, profile)
+        if window not in ("strict", "window"):
+            raise ValueError(f"window: expected 'strict' or 'window', got {window!r}")
+        reader = self._reader
+        reader.check_process()
+        sliding = Window(reader.encoder, reader.context) if window == "window" else None
+        track = Track.begin(reader.encoder, profile)
+        return Session(Reading(reader, sliding), track, verdict_at)
 
     def moderate(
         self, trajectory: TrajectoryLike, *, progress: Progress | None = None
@@ -180,13 +215,13 @@ class Guard:
             track = track.extend(encoder, step)
             if step.is_action:
                 asks.append(Ask.at(track, encoder))
-                track = track.paid().answered()
         return asks or [Ask.at(track, encoder)]
 
 
 @dataclass
 class _Waiting:
     asks: Sequence[Ask]
+    forest: Forest
     ticket: Ticket
     started: float
     tokens: int
@@ -202,8 +237,10 @@ class _Queue:
 
     def run(self, plans: Sequence[Sequence[Ask]]) -> list[list[Verdict]]:
         stats = self._reader.engine.stats()
+        while stats["pages_used"] > stats["pages_total"] / 4 and self._reader.shelves.evict():
+            stats = self._reader.engine.stats()
         room = int((stats["pages_total"] - stats["pages_used"]) * PAGE_TOKENS * _SHARE_OF_FREE)
-        sizes = [sum(ask.tokens for ask in plan) for plan in plans]
+        sizes = [_size(plan) for plan in plans]
         self._before, self._total = stats["tokens"], sum(sizes)
         try:
             for plan, size in zip(plans, sizes, strict=True):
@@ -219,13 +256,15 @@ class _Queue:
         return self._done
 
     def _submit(self, plan: Sequence[Ask], size: int) -> None:
-        segments = forest(self._reader.prefix, plan, self._reader.judge.rows, keep=False)
-        ticket = self._reader.engine.submit(segments)
-        self._waiting.append(_Waiting(plan, ticket, time.perf_counter(), size))
+        forest = chain(self._reader.prefix, plan, self._reader.judge.rows)
+        ticket = self._reader.engine.submit(forest.segments)
+        self._waiting.append(_Waiting(plan, forest, ticket, time.perf_counter(), size))
 
     def _finish_oldest(self) -> None:
         item = self._waiting.popleft()
         results = wait(item.ticket, self._watch)
+        while short_of_memory(results) and self._reader.shelves.evict():
+            results = wait(self._reader.engine.submit(item.forest.segments), self._watch)
         self._watch()
         latency = (time.perf_counter() - item.started) * 1000
         self._done.append(_verdicts(self._reader.judge, item.asks, results, latency))
@@ -239,17 +278,45 @@ class _Queue:
 def _verdicts(
     judge: Judge, asks: Sequence[Ask], results: Sequence[Result], latency: float
 ) -> list[Verdict]:
-    verdicts, have = [], 0
+    verdicts: list[Verdict] = []
+    have = unasked = 0
     for index, ask in enumerate(asks):
         if message := ask.track.malformed:
-            made = judge.unavailable(ask, Reason.MALFORMED, message, have, latency)
-        else:
-            kept, answer = results[2 * index : 2 * index + 2]
-            if not kept.reason:
-                have = ask.track.paid().read
-            made = judge.verdict(ask, answer, have, latency)
-        verdicts.append(made)
+            cost = Cost(unasked, latency)
+            verdicts.append(judge.unavailable(ask, Reason.MALFORMED, message, have, cost))
+            continue
+        read, answer = results[2 * index : 2 * index + 2]
+        if not read.reason:
+            unasked, have = unasked + ask.track.total - have, ask.track.total
+        if not answer.reason:
+            unasked += len(ask.question)
+        verdict = judge.verdict(ask, [answer], have, Cost(unasked, latency))
+        unasked = 0 if verdict.reason is None else unasked
+        verdicts.append(verdict)
     return verdicts
+
+
+def _size(plan: Sequence[Ask]) -> int:
+    """Tokens that reading costs."""
+    return max((ask.track.total for ask in plan), default=0) + sum(
+        len(ask.question) for ask in plan
+    )
+
+
+def _prefix_store(
+    manifest: Manifest, prompt: Prompt, engine: Engine, encoder: Encoder
+) -> PrefixStore | None:
+    folder = cache_folder()
+    if folder is None:
+        return None
+    key = PrefixKey(
+        model=manifest.sha256,
+        prompt=prompt.sha256,
+        isa=engine.isa,
+        kv=engine.kv,
+        ort=engine.ort_version,
+    )
+    return PrefixStore(folder / "prefix", key, len(encoder.prefix_ids))
 
 
 def _as_trajectory(value: TrajectoryLike) -> Trajectory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,17 @@ from stepguard.manifest import Manifest
 from stepguard.prompt import Prompt
 from stepguard.runtime import Result
 from stepguard.taxonomy import Calibration, GuardId, LabelRows, Reason, Status, Verdict, judge
-from stepguard.track import Ask, Ids, Track
+from stepguard.track import Ask, Ids
 
 _LABELS = ("safe", "unsafe")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a verdict cost: tokens read since the one before, and milliseconds."""
+
+    tokens: int
+    latency_ms: float
 
 
 @dataclass(frozen=True)
@@ -43,43 +52,45 @@ class Judge:
         """int32 [r]: the output rows that a verdict needs."""
         return np.array(self.labels.ids, np.int32)
 
-    def verdict(self, ask: Ask, answer: Result, have: int, latency_ms: float) -> Verdict:
-        """From the result of the question's segment; `have` tokens of the track are read now."""
-        if answer.reason:
-            reason = Reason(answer.reason)
-            return self.unavailable(ask, reason, answer.message, have, latency_ms)
-        margin = self.labels.margin(answer.logits)
-        if not math.isfinite(margin):
+    def verdict(self, ask: Ask, answers: Sequence[Result], have: int, cost: Cost) -> Verdict:
+        """From the results of the question, asked once or more often: the least safe counts.
+
+        `have` tokens of the track are read now.
+        """
+        for answer in answers:
+            if answer.reason:
+                reason = Reason(answer.reason)
+                return self.unavailable(ask, reason, answer.message, have, cost)
+        margins = [self.labels.margin(answer.logits) for answer in answers]
+        if not all(map(math.isfinite, margins)):
             text = "a label logit is not a finite number"
-            return self.unavailable(ask, Reason.NUMERIC, text, have, latency_ms)
+            return self.unavailable(ask, Reason.NUMERIC, text, have, cost)
+        margin = max(margins)
         status, score = judge(margin, self.calibration)
         return Verdict(
             status=status,
             margin=margin,
             score=score,
             calibrated=self.calibration is not None,
-            coverage=_coverage(ask),
-            tokens_read=ask.track.unasked + ask.tokens,
-            **self._common(ask.track, latency_ms),
+            coverage=ask.total / max(1, ask.total + ask.track.lost + ask.track.unreadable),
+            **self._common(ask, cost),
         )
 
-    def unavailable(
-        self, ask: Ask, reason: Reason, message: str, have: int, latency_ms: float
-    ) -> Verdict:
+    def unavailable(self, ask: Ask, reason: Reason, message: str, have: int, cost: Cost) -> Verdict:
         """No answer, though `have` tokens of the track are read."""
         track = ask.track
-        # Of a malformed step nobody knows the tokens: it counts as one.
-        total = track.read + ask.tokens + bool(track.malformed)
+        # Of a malformed step nobody knows the tokens: it counts as one, as does an unreadable part.
+        total = ask.total + track.lost + track.unreadable + bool(track.malformed)
         return Verdict(
             status=Status.UNAVAILABLE,
             reason=reason,
             message=message,
-            coverage=have / max(1, total + track.unreadable),
-            tokens_read=max(0, track.unasked + have - track.read),
-            **self._common(track, latency_ms),
+            coverage=have / max(1, total),
+            **self._common(ask, cost),
         )
 
-    def _common(self, track: Track, latency_ms: float) -> dict[str, Any]:
+    def _common(self, ask: Ask, cost: Cost) -> dict[str, Any]:
+        track = ask.track
         return {
             "guard": self.guard,
             "mode": self.mode,
@@ -87,11 +98,7 @@ class Judge:
             "neutralised": track.neutralised,
             "capped": track.capped,
             "unreadable": track.unreadable,
-            "latency_ms": latency_ms,
+            "left_out": track.left_out,
+            "tokens_read": cost.tokens,
+            "latency_ms": cost.latency_ms,
         }
-
-
-def _coverage(ask: Ask) -> float:
-    """Share of the trajectory that was read; a part that no text stands for counts as a token."""
-    total = ask.track.read + ask.tokens
-    return total / (total + ask.track.unreadable)

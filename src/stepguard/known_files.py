@@ -6,27 +6,16 @@ whatever is wrong with the list, the files are hashed again.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
-import tempfile
 from pathlib import Path
+
+from stepguard.private_files import read_private, write_private
 
 _log = logging.getLogger("stepguard")
 _MOST = 256
+_MOST_BYTES = 1 << 20
 _NAME = "verified.json"
-
-
-def cache_folder() -> Path | None:
-    """The user's cache folder of stepguard; it need not exist. None for a user without a home."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if base.is_absolute():
-        return base / "stepguard"
-    try:
-        return Path.home() / ".cache" / "stepguard"
-    except RuntimeError:
-        return None
 
 
 class KnownFiles:
@@ -47,7 +36,8 @@ class KnownFiles:
         known.pop(identity, None)
         known[identity] = sha256
         try:
-            _write(self.folder, dict(list(known.items())[-_MOST:]))
+            text = json.dumps(dict(list(known.items())[-_MOST:]), indent=1)
+            write_private(self.folder / _NAME, [text.encode()])
         except OSError as error:
             _log.debug("the list of verified files was not written: %s", error)
 
@@ -55,30 +45,10 @@ class KnownFiles:
         if self.folder is None:
             return {}
         try:
-            private = _is_private(self.folder) and _is_private(self.folder / _NAME)
-            value = json.loads((self.folder / _NAME).read_bytes()) if private else {}
+            value = json.loads(read_private(self.folder / _NAME, _MOST_BYTES))
         except (OSError, ValueError, RecursionError) as error:
             _log.debug("no list of verified files: %s", error)
             return {}
         if not isinstance(value, dict):
             return {}
         return {key: item for key, item in value.items() if isinstance(item, str)}
-
-
-def _is_private(path: Path) -> bool:
-    """True when nobody but the user can have written there."""
-    found = path.stat()
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022
-
-
-def _write(folder: Path, known: dict[str, str]) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{_NAME}.", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(known, file, indent=1)
-        Path(name).replace(folder / _NAME)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,11 +12,16 @@ import numpy as np
 
 from stepguard.errors import ModelFormatError, check_process
 from stepguard.judge import Judge
+from stepguard.prefix_store import PrefixStore
 from stepguard.prompt import Encoder
-from stepguard.runtime import Engine, Result, Segment, State, Ticket
+from stepguard.runtime import PAGE_TOKENS, Engine, Result, Segment, State, Ticket
+from stepguard.shelf import Shelves
 
 # A wait is cut into slices, so that Ctrl-C is heard between them.
 _SLICE = 0.1
+
+# Of the KV pages, what one path may take: questions and other branches need some as well.
+_SHARE_OF_PAGES = 0.75
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,29 +31,39 @@ class Reader:
     engine: Engine
     encoder: Encoder
     judge: Judge
-    prefix: State
+    shelves: Shelves
+    context: int
+    """The longest path in tokens that a session may have, the prefix counted."""
     process: int = field(default_factory=os.getpid)
 
     @classmethod
-    def of(cls, engine: Engine, encoder: Encoder, judge: Judge) -> Reader:
-        """Reads the prefix.
+    def of(
+        cls,
+        engine: Engine,
+        encoder: Encoder,
+        judge: Judge,
+        *,
+        context: int,
+        store: PrefixStore | None = None,
+    ) -> Reader:
+        """Reads the prefix, or takes it from the store.
 
         Raises:
             ValueError: the memory is too small for it.
             ModelFormatError: it is longer than the context, or the model fails on it.
         """
-        prefix = np.asarray(encoder.prefix_ids, np.int32)
-        (result,) = wait(engine.submit([Segment(prefix, engine.root, keep=True)]))
-        if result.reason == "memory":
-            raise ValueError(f"memory: too small for the prompt's {len(prefix)} tokens")
-        if result.reason or result.state is None:
-            raise ModelFormatError(
-                "the constant part of the prompt",
-                expected=f"a model that reads its {len(prefix)} tokens",
-                got=f"{result.reason}: {result.message}",
-                fix="Export with a shorter prompt.",
-            )
-        return cls(engine, encoder, judge, result.state)
+        state = store.load(engine) if store is not None else None
+        if state is None:
+            state = _read_prefix(engine, np.asarray(encoder.prefix_ids, np.int32))
+            if store is not None:
+                store.save(engine, state)
+        pages = int(engine.stats()["pages_total"] * PAGE_TOKENS * _SHARE_OF_PAGES)
+        return cls(engine, encoder, judge, Shelves(state), min(context, pages))
+
+    @property
+    def prefix(self) -> State:
+        """The State of the prompt's constant part."""
+        return self.shelves.prefix
 
     def is_foreign_process(self) -> bool:
         """True in a child of fork(): nothing may be read there, and no lock touched."""
@@ -57,23 +73,67 @@ class Reader:
         """Raises ForkedProcessError in a child of fork()."""
         check_process(self.process, "this guard")
 
-    def run(self, segments: Sequence[Segment]) -> list[Result]:
-        """Submits a forest and waits for it.
+    def run(self, segments: Sequence[Segment], until: float | None = None) -> list[Result]:
+        """Submits a forest and waits for it; where memory runs out, idle States make room.
+
+        until: a time of `time.monotonic`, or None.
 
         Raises:
             EngineClosed: the guard was closed.
+            LateError: it is not done by `until`, and goes on.
         """
-        return wait(self.engine.submit(segments))
+        while True:
+            seconds = None if until is None else max(until - time.monotonic(), 0.0)
+            results = wait(self.engine.submit(segments, seconds=seconds), until=until)
+            if not short_of_memory(results) or not self.shelves.evict():
+                return results
 
 
-def wait(ticket: Ticket, watch: Callable[[], None] | None = None) -> list[Result]:
-    """The results; calls `watch` now and then. Whatever interrupts it cancels the forest."""
+class LateError(Exception):
+    """A forest was not done in time; never leaves a session."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        super().__init__("not done in time")
+        self.ticket = ticket
+
+
+def short_of_memory(results: Sequence[Result]) -> bool:
+    """Whether a segment found no page or slot."""
+    return any(result.reason == "memory" for result in results)
+
+
+def wait(
+    ticket: Ticket, watch: Callable[[], None] | None = None, *, until: float | None = None
+) -> list[Result]:
+    """The results; calls `watch` now and then. Whatever interrupts it cancels the forest.
+
+    Raises:
+        LateError: it is not done by `until`, a time of `time.monotonic`; it is not cancelled.
+    """
     try:
         while True:
+            left = _SLICE if until is None else until - time.monotonic()
             with contextlib.suppress(TimeoutError):
-                return ticket.wait(_SLICE)
+                return ticket.wait(min(max(left, 0.0), _SLICE))
+            if left <= 0:
+                break
             if watch is not None:
                 watch()
     except BaseException:
         ticket.cancel()
         raise
+    raise LateError(ticket)
+
+
+def _read_prefix(engine: Engine, prefix: np.ndarray) -> State:
+    (result,) = wait(engine.submit([Segment(prefix, engine.root, keep=True)]))
+    if result.reason == "memory":
+        raise ValueError(f"memory: too small for the prompt's {len(prefix)} tokens")
+    if result.reason or result.state is None:
+        raise ModelFormatError(
+            "the constant part of the prompt",
+            expected=f"a model that reads its {len(prefix)} tokens",
+            got=f"{result.reason}: {result.message}",
+            fix="Export with a shorter prompt.",
+        )
+    return result.state

@@ -1,8 +1,8 @@
-"""Where a session stands: what was rendered, what was read, what is owed. Values, never changed."""
+"""Where a trajectory stands: what was rendered and encoded, step by step. Values, never changed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from stepguard.errors import PromptError, TokenizerError, TrajectoryError
 from stepguard.prompt import Border, Encoder, Extension, Step
-from stepguard.runtime import Segment, State
 
 Ids = npt.NDArray[np.int32]
 NO_IDS: Ids = np.empty(0, np.int32)
@@ -18,40 +17,44 @@ NO_IDS: Ids = np.empty(0, np.int32)
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """A trajectory on its way into the model.
+    """A trajectory up to the end of one step; `above` is the same up to the step before.
 
-    border: where the stable ids end. owed: int32 [n] stable ids that were not read yet. read: how
-    many were, the prefix not counted. unasked: tokens read since the last verdict. step: index of
-    the last step. malformed: why a step could not be rendered; then no verdict can follow.
+    border: where the stable ids end. ids: int32 [n] stable ids that came with this step. total: how
+    many there are from the prefix on. said: the step. step: its index. malformed: why a step could
+    not be rendered; then no verdict can follow. left_out: first and last index of runs of steps
+    that the model does not see any more, `lost` their tokens.
     """
 
     border: Border
-    owed: Ids
-    read: int = 0
-    unasked: int = 0
+    ids: Ids
+    above: Track | None = None
+    total: int = 0
+    said: Step | None = None
     step: int | None = None
     neutralised: int = 0
     capped: int = 0
     unreadable: int = 0
     malformed: str = ""
+    left_out: tuple[tuple[int, int], ...] = ()
+    lost: int = 0
 
     @classmethod
     def begin(cls, encoder: Encoder, profile: str) -> Track:
-        """The track of a new session, which owes its profile.
+        """The track of a new session: its profile.
 
         Raises:
             PromptError, TokenizerError: the profile cannot be rendered.
         """
         extension = encoder.begin(profile)
-        return _added(cls(extension.border, NO_IDS), extension)
+        return cls(Border(""), NO_IDS)._with(extension)
 
     def extend(self, encoder: Encoder, step: Step) -> Track:
-        """The track with one more step, which it owes.
+        """The track with one more step.
 
         A step that cannot be rendered is not skipped: from here on the track is malformed.
         """
         index = 0 if self.step is None else self.step + 1
-        track = replace(self, step=index)
+        track = replace(self, above=self, ids=NO_IDS, said=step, step=index)
         if track.malformed:
             return track
         try:
@@ -60,37 +63,46 @@ class Track:
                 # Nobody may call an action safe that the model did not see whole.
                 parts = f"{extension.unreadable} parts of the action cannot be read"
                 return replace(track, malformed=f"step {index}: {parts}")
-            return _added(track, extension)
+            return track._with(extension)
         except (PromptError, TokenizerError, TrajectoryError, UnicodeError) as error:
             return replace(track, malformed=f"step {index}: {error}")
 
-    def paid(self) -> Track:
-        """The track when what it owed was read."""
-        size = len(self.owed)
-        return replace(self, owed=NO_IDS, read=self.read + size, unasked=self.unasked + size)
+    def _with(self, extension: Extension) -> Track:
+        return replace(
+            self,
+            border=extension.border,
+            ids=extension.ids,
+            total=self.total + len(extension.ids),
+            neutralised=self.neutralised + extension.neutralised,
+            capped=self.capped + extension.capped,
+            unreadable=self.unreadable + extension.unreadable,
+        )
 
-    def answered(self) -> Track:
-        """The track after a verdict."""
-        return replace(self, unasked=0)
+    def path(self) -> Iterator[Track]:
+        """This track and all above it, the newest first."""
+        track: Track | None = self
+        while track is not None:
+            yield track
+            track = track.above
 
+    def after(self, count: int) -> Ids:
+        """int32 [total - count]: the ids behind the first `count`, the prefix's not counted."""
+        parts = []
+        for track in self.path():
+            if track.total <= count:
+                break
+            parts.append(track.ids[max(0, count - track.total + len(track.ids)) :])
+        return np.concatenate([NO_IDS, *reversed(parts)])
 
-def _added(track: Track, extension: Extension) -> Track:
-    return replace(
-        track,
-        border=extension.border,
-        owed=np.concatenate([track.owed, extension.ids]),
-        neutralised=track.neutralised + extension.neutralised,
-        capped=track.capped + extension.capped,
-        unreadable=track.unreadable + extension.unreadable,
-    )
+    def cut(self, room: int) -> Track:
+        """The track with at most `room` of the ids of its last step."""
+        ids = self.ids[:room]
+        return replace(self, ids=ids, total=self.total - len(self.ids) + len(ids))
 
 
 @dataclass(frozen=True, eq=False)
 class Ask:
-    """A track whose debts are to be read, and the question to be read after them.
-
-    question: int32 [n], the held-back tail of the text in front.
-    """
+    """A track, and the question to be read after it: int32 [n], the held-back tail in front."""
 
     track: Track
     question: Ids
@@ -101,22 +113,6 @@ class Ask:
         return cls(track, NO_IDS if track.malformed else encoder.question(track.border))
 
     @property
-    def tokens(self) -> int:
-        """Tokens that this costs."""
-        return len(self.track.owed) + len(self.question)
-
-
-def forest(parent: State, asks: Sequence[Ask], rows: Ids, *, keep: bool) -> list[Segment]:
-    """Two segments per question: what is owed, on top of the one before; the question, read.
-
-    rows: int32 [r] output rows. keep: whether somebody goes on from what was owed; without it one
-    recurrent slot is handed on from step to step. Malformed tracks are left out.
-    """
-    segments: list[Segment] = []
-    for ask in asks:
-        if ask.track.malformed:
-            break  # and so are all that follow
-        below = len(segments) - 2 if segments else parent
-        segments.append(Segment(ask.track.owed, below, keep=keep))
-        segments.append(Segment(ask.question, len(segments) - 1, read=rows))
-    return segments
+    def total(self) -> int:
+        """Tokens of the trajectory that an answer covers, the question counted."""
+        return self.track.total + len(self.question)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from stepguard.integrity import Identity
-from stepguard.known_files import KnownFiles, cache_folder
+from stepguard.known_files import KnownFiles
 from stepguard.manifest import FILE, Manifest
+from stepguard.private_files import cache_folder
 from tests.cli.ran import Ran
 from tests.front.fakes import make_prompt
 from tests.front.manifests import sample

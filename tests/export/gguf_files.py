@@ -62,7 +62,7 @@ def write_gguf(
     arch, heads = config["model_type"], config["num_attention_heads"]
     writer = gguf.GGUFWriter(path, arch)
     _metadata(writer, config)
-    _tokenizer(writer, folder, pre)
+    write_tokenizer(writer, folder, pre)
     for name, value in sorted(load_file(folder / "model.safetensors").items()):
         if arch == "llama" and ("q_proj" in name or "k_proj" in name):
             value = permute(value, heads if "q_proj" in name else config["num_key_value_heads"])
@@ -118,7 +118,8 @@ def _metadata(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
     writer.add_vocab_size(config["vocab_size"])
 
 
-def _tokenizer(writer: gguf.GGUFWriter, folder: Path, pre: str) -> None:
+def write_tokenizer(writer: gguf.GGUFWriter, folder: Path, pre: str) -> None:
+    """Adds the tokenizer and the chat template of a checkpoint; `pre` names its pre-tokenizer."""
     data = json.loads((folder / "tokenizer.json").read_text())
     rows = json.loads((folder / "config.json").read_text())["vocab_size"]
     texts = {number: text for text, number in data["model"]["vocab"].items()}

@@ -97,14 +97,29 @@ def test_wrong_values(changes: dict[str, Any], message: str) -> None:
         shape_of_config(TEXT | changes, True)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"linear_conv_kernel_dim": 9}, "conv_width: expected 2 to 8"),
+        ({"linear_conv_kernel_dim": 1}, "conv_width: expected 2 to 8"),
+        ({"linear_key_head_dim": 257}, "k_dim: expected 1 to 256"),
+        ({"linear_value_head_dim": 257}, "v_dim: expected 1 to 256"),
+    ],
+)
+def test_sizes_that_no_operation_reads(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        shape_of_config(TEXT | changes, True)
+
+
 def test_a_model_without_output_gate_is_refused() -> None:
     with pytest.raises(ExportError, match="attn_output_gate"):
         shape_of_config(TEXT | {"attn_output_gate": False}, True)
 
 
-@pytest.mark.parametrize("name", ["qwen35", "qwen3_5_text", ""])
-def test_gguf_is_refused_by_name(name: str) -> None:
-    with pytest.raises(ExportError, match=f"expected one of llama, qwen2, qwen3, got '{name}'"):
+@pytest.mark.parametrize("name", ["qwen35moe", "qwen3_5_text", ""])
+def test_other_gguf_architectures_are_refused_by_name(name: str) -> None:
+    expected = f"expected one of llama, qwen2, qwen3, qwen35, got '{name}'"
+    with pytest.raises(ExportError, match=expected):
         shape_of_gguf({"general.architecture": name}, frozenset(), 100)
 
 

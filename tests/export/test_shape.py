@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,16 @@ import pytest
 
 from stepguard.errors import ExportError, ModelFormatError
 from stepguard.export.checkpoint import Checkpoint, open_checkpoint
-from stepguard.export.shape import shape_of_config, shape_of_gguf
+from stepguard.export.shape import (
+    MAX_CONV_WIDTH,
+    MAX_HEAD_DIM,
+    shape_of_config,
+    shape_of_gguf,
+)
 from stepguard.export.source import Source
 from stepguard.export.tensors import TensorInfo, TensorStore
 from stepguard.manifest import Architecture
+from tests.conftest import ROOT
 from tests.export.tiny import make_checkpoint
 
 # As older versions of transformers write it.
@@ -129,6 +136,7 @@ def test_a_window_that_no_layer_uses(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"num_hidden_layers": 1 << 30}, "num_hidden_layers: expected .*10000 at most"),
         ({"hidden_size": None}, "hidden_size: expected a positive whole number, got None"),
         ({"hidden_size": "64"}, "hidden_size"),
         ({"hidden_size": 64.0}, "hidden_size"),
@@ -145,6 +153,21 @@ def test_a_window_that_no_layer_uses(changes: dict[str, Any]) -> None:
 def test_wrong_values(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelFormatError, match=message):
         shape_of_config(LLAMA | changes, True)
+
+
+@pytest.mark.parametrize("size", [258, 1024])
+def test_heads_that_no_operation_reads(size: int) -> None:
+    with pytest.raises(ExportError, match=f"head_dim: expected 1 to 256.*got {size}"):
+        shape_of_config(LLAMA | {"head_dim": size}, True)
+
+
+def test_the_limits_are_those_of_the_operations() -> None:
+    text = (ROOT / "cpp_kernels" / "kernels.h").read_text(encoding="utf-8")
+    found = dict(re.findall(r"constexpr int (kMax\w+) = (\d+);", text))
+    assert (found["kMaxHeadDim"], found["kMaxConvWidth"]) == (
+        str(MAX_HEAD_DIM),
+        str(MAX_CONV_WIDTH),
+    )
 
 
 def test_gguf_metadata() -> None:

@@ -83,7 +83,7 @@ class FakeEngine:
         self._tokens = 0
         self._lock = threading.Lock()
 
-    def submit(self, segments: Sequence[Segment]) -> FakeTicket:
+    def submit(self, segments: Sequence[Segment], *, seconds: float | None = None) -> FakeTicket:
         if self.closed:
             raise EngineClosed("this guard", got="a closed one")
         with self._lock:
@@ -144,5 +144,6 @@ def make_guard(engine: FakeEngine, **changes: object) -> Guard:
     value = {**sample(), "prompt": prompt.to_manifest(), "calibration": {}, **changes}
     manifest = Manifest.from_dict(value)
     encoder = Encoder(prompt, byte_tokenizer())
-    reader = Reader.of(engine, encoder, Judge.of(manifest, prompt))  # type: ignore[arg-type]
+    judge = Judge.of(manifest, prompt)
+    reader = Reader.of(engine, encoder, judge, context=engine.context)  # type: ignore[arg-type]
     return Guard(manifest, prompt, reader)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stepguard.known_files import KnownFiles, cache_folder
+from stepguard.known_files import KnownFiles
+from stepguard.private_files import cache_folder
 
 NAME = "verified.json"
 

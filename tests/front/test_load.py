@@ -79,16 +79,56 @@ def test_sessions_side_by_side(original: Path) -> None:
         assert seen == [True] * 4
 
 
-def test_full_memory_is_a_status_and_loses_nothing(original: Path) -> None:
+def test_full_memory_takes_from_idle_sessions_and_loses_nothing(original: Path) -> None:
     with Guard.load(original, memory=1 << 20) as guard:
-        sessions = [guard.session() for _ in range(400)]
+        sessions = [guard.session() for _ in range(60)]
         step = Step.user("word " * 100)
-        full = next(s for s in sessions if s.push(step).reason is Reason.MEMORY)
-        for session in sessions:
-            if session is not full:
-                session.close()
-        with guard.session() as fresh:
-            assert full.judge().margin == fresh.push(step).margin
+        margins = {session.push(step).margin for session in sessions}
+        stats = guard.stats()
+        again = sessions[0].judge()
+        assert guard.stats()["tokens"] > stats["tokens"] + 100  # its State was given away
+        assert margins == {again.margin}
+        assert again.coverage == 1.0
+
+
+def test_what_cannot_fit_is_unavailable(original: Path) -> None:
+    with Guard.load(original, memory=1 << 18) as guard, guard.session() as session:
+        verdict = session.push(Step.user("word " * 900))
+        assert verdict.reason in (Reason.MEMORY, Reason.OVERFLOW)
+        assert not verdict.allowed
+
+
+def test_a_second_start_reads_no_prefix(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    step, margins, read = Step.user("hello"), [], []
+    for number in range(4):
+        with Guard.load(original, memory=MEMORY) as guard:
+            read.append(guard.stats()["tokens"])
+            margins.append(guard.session().push(step).margin)
+        (saved,) = (tmp_path / "stepguard" / "prefix").glob("*.state")
+        if number == 1:  # damaged
+            saved.write_bytes(saved.read_bytes()[:-1] + b"x")
+        if number == 2:  # written by somebody else, perhaps
+            saved.chmod(0o666)
+    assert read[0] > 0
+    assert read[1] == 0
+    assert read[2] == read[3] == read[0]
+    assert len(set(margins)) == 1
+
+
+def test_a_deadline_keeps_what_was_read(original: Path) -> None:
+    with Guard.load(original, memory=MEMORY, chunk=1, threads=1) as guard:
+        step = Step.user("word " * 300)
+        with guard.session() as session, guard.session() as calm:
+            late = session.push(step, deadline_ms=20)
+            assert late.reason is Reason.DEADLINE
+            before = guard.stats()["tokens"]
+            verdict = session.judge()
+            again = guard.stats()["tokens"] - before
+            assert verdict.margin == calm.push(step).margin
+            assert again < guard.stats()["tokens"] - before - again
 
 
 def test_more_than_the_context(original: Path) -> None:

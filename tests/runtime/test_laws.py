@@ -105,9 +105,7 @@ def test_strangers_in_the_batch_change_nothing(engine: Engine, expected: bytes) 
     segments = [Segment(tokens(n, n), engine.root, read=ROWS) for n in (1, 17, 64)]
     segments.insert(1, Segment(TEXT, engine.root))
     segments.append(Segment(QUESTION, 1, read=ROWS))
-    before = engine.stats()["forwards"]
     result = engine.submit(segments).wait(60)[-1]
-    assert engine.stats()["forwards"] == before + 1
     assert result.logits.tobytes() + result.hidden.tobytes() == expected
 
 

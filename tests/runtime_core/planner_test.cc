@@ -172,6 +172,8 @@ void a_cancelled_job_ends_and_gives_its_pages_back() {
   EXPECT_TRUE(world.step().empty());
   EXPECT_TRUE(job->wait(0));
   EXPECT_TRUE(job->results[0].reason == Reason::kClosing);
+  EXPECT_EQ(job->results[0].state->length(), 16);  // what was read
+  job->results.clear();
   EXPECT_EQ(world.pool->used(), 0);
 }
 
@@ -221,6 +223,60 @@ void a_copied_page_is_held_until_the_forward_has_run() {
   EXPECT_TRUE(job->wait(0));
 }
 
+void a_small_check_passes_a_long_read_which_still_goes_on() {
+  World world(1024, 64);
+  const JobPtr read = world.add({segment(900, world.root, true)});
+  world.step();
+  const JobPtr check = world.add({segment(16, world.root, true), child(24, 0, false, 1)});
+  for (int forwards = 0; !check->wait(0); ++forwards) {
+    EXPECT_TRUE(forwards < 3);
+    const Forward forward = world.step();
+    int64_t of_read = 0;
+    for (const SegmentRow& row : forward.segments) of_read += row.position >= 64 ? row.rows : 0;
+    EXPECT_TRUE(of_read >= 16);  // a quarter of the tokens
+  }
+  EXPECT_TRUE(!read->wait(0));
+}
+
+void a_stream_of_small_jobs_starves_nobody() {
+  World world(1024, 64);
+  const JobPtr read = world.add({segment(640, world.root, true)});
+  int forwards = 0;
+  for (; !read->wait(0) && forwards < 100; ++forwards) {
+    for (int i = 0; i < 4; ++i) world.add({segment(30, world.root, false, 1)});
+    world.step();
+  }
+  EXPECT_EQ(forwards, 40);  // a quarter of 64 tokens each time
+}
+
+void a_budget_bounds_a_forward() {
+  World world(64, 64);
+  world.add({segment(100, world.root)});
+  EXPECT_EQ(world.planner.plan(Clock::time_point::min(), 20).ids.size(), 20);
+}
+
+void what_is_late_keeps_the_part_that_was_read() {
+  World world(64, 40);
+  const Clock::time_point noon{};
+  auto job = std::make_shared<Job>(
+      std::vector<SegmentSpec>{segment(100, world.root, true), child(5, 0, false, 1)}, noon);
+  world.planner.add(job);
+  world.step();
+  EXPECT_TRUE(world.planner.plan(noon, 40).empty());
+  EXPECT_TRUE(job->wait(0));
+  EXPECT_TRUE(job->results[0].reason == Reason::kDeadline);
+  EXPECT_TRUE(job->results[1].reason == Reason::kDeadline);
+  EXPECT_EQ(job->results[0].state->length(), 40);
+  EXPECT_EQ(world.pool->used(), 2);
+  const JobPtr rest = world.add({segment(60, job->results[0].state, true)});
+  EXPECT_EQ(world.step().segments[0].copy_tokens, 8);  // the page's mark lies further on
+  world.step();
+  EXPECT_EQ(rest->results[0].state->length(), 100);
+  rest->results.clear();
+  job->results.clear();
+  EXPECT_EQ(world.pool->used(), 0);
+}
+
 }  // namespace
 
 int main() {
@@ -237,5 +293,9 @@ int main() {
   an_empty_kept_segment_is_its_parent_again();
   a_failed_forward_takes_its_empty_children_along();
   a_copied_page_is_held_until_the_forward_has_run();
+  a_small_check_passes_a_long_read_which_still_goes_on();
+  a_stream_of_small_jobs_starves_nobody();
+  a_budget_bounds_a_forward();
+  what_is_late_keeps_the_part_that_was_read();
   return failures() == 0 ? 0 : 1;
 }

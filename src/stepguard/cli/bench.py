@@ -12,6 +12,14 @@ Measures: every number comes with the machine, the versions and the settings tha
 
   stepguard bench growth OUT                     a step and its verdict as the context grows
   stepguard bench fidelity F32 INT8 --data FILE  quantised margins beside float32
+  stepguard bench memory OUT                     what a guard costs in memory, part by part
+  stepguard bench shapes --all                   every shape of guard, end to end
+  stepguard bench export --shape qwen3.5-4b      time and memory of an export
+
+No checkpoint at hand? Random weights cost the time and memory of real ones:
+
+  stepguard bench make-model --shape qwen3.5-4b OUT
+  stepguard bench make-checkpoint --shape qwen3.5-4b CHECKPOINT
 
 Needs the packages of: pip install 'stepguard[bench]'
 """

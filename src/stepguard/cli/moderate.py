@@ -59,6 +59,7 @@ keys of a verdict (also of a line of a stream):
   tokens_read   since the verdict before, the question included
   neutralised   imitations of the template's delimiters so far; capped: steps cut at the cap
   unreadable    parts of the steps so far that are no text (images ...) and were not read
+  left_out      first and last index of runs of steps that no longer fit the context
   latency_ms    from the call to the answer
   mode, guard   how it was read, and hashes of model and prompt
 """

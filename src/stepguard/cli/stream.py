@@ -29,10 +29,8 @@ def moderate(guard: Guard, lines: Iterable[bytes], out: TextIO) -> list[Verdict]
         for where, value in found:
             step = _step(where, value)
             steps += 1
-            if step.is_action:
-                verdicts.append(_say(session.push(step), out))
-            else:
-                session.observe(step)
+            if (verdict := session.follow(step)) is not None:
+                verdicts.append(_say(verdict, out))
         if not steps:
             raise TrajectoryError(_WHERE, expected="a step after the profile", got="none")
         if not verdicts:

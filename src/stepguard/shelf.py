@@ -1,0 +1,123 @@
+"""States that sessions keep, and who has to give one up when memory runs out.
+
+A session never loses what was read, only the State of it: the token ids stay, and the next call
+reads them again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from stepguard.runtime import State
+from stepguard.track import Ids, Track
+
+
+@dataclass(eq=False)
+class _Kept:
+    state: State
+    used: int
+
+
+class Shelves:
+    """The shelves of all sessions of a guard, under one lock."""
+
+    def __init__(self, prefix: State) -> None:
+        self.prefix = prefix
+        self.lock = threading.Lock()
+        self._shelves: weakref.WeakSet[Shelf] = weakref.WeakSet()
+        self._clock = itertools.count()
+
+    def shelf(self) -> Shelf:
+        """An empty shelf for a new session."""
+        shelf = Shelf(self)
+        with self.lock:
+            self._shelves.add(shelf)
+        return shelf
+
+    def tick(self) -> int:
+        """A number that only grows."""
+        return next(self._clock)
+
+    def evict(self) -> bool:
+        """Lets go of the State that was not used for longest and is not in use; False for none."""
+        with self.lock:
+            found = [
+                (kept.used, shelf, track)
+                for shelf in self._shelves
+                for track, kept in shelf.kept.items()
+                if track not in shelf.pinned
+            ]
+            if not found:
+                return False
+            _, shelf, track = min(found, key=lambda entry: entry[0])
+            del shelf.kept[track]
+            return True
+
+
+@dataclass(eq=False)
+class Shelf:
+    """The States of one session, by the track at whose end they stand.
+
+    A State may stand before the end of its track, where reading was interrupted.
+    """
+
+    shelves: Shelves
+    kept: dict[Track, _Kept] = field(default_factory=dict)
+    pinned: set[Track] = field(default_factory=set)
+
+    @contextmanager
+    def nearest(self, track: Track) -> Iterator[tuple[State, Ids]]:
+        """The last State on the way to a track, which stays, and the ids still to be read."""
+        prefix = self.shelves.prefix
+        place, state = None, prefix
+        with self.shelves.lock:
+            for place in track.path():
+                if (kept := self.kept.get(place)) is not None:
+                    kept.used, state = self.shelves.tick(), kept.state
+                    self.pinned.add(place)
+                    break
+        try:
+            yield state, track.after(state.length - prefix.length)
+        finally:
+            with self.shelves.lock:
+                if place is not None:
+                    self.pinned.discard(place)
+
+    def read(self, track: Track) -> int:
+        """How many tokens of a track have a State, the prefix's not counted."""
+        with self.shelves.lock:
+            found = (self.kept[place] for place in track.path() if place in self.kept)
+            kept = next(found, None)
+        return 0 if kept is None else kept.state.length - self.shelves.prefix.length
+
+    def put(self, track: Track, state: State) -> None:
+        """Keeps a State of the track, or of a part of it."""
+        read = state.length - self.shelves.prefix.length
+        for place in track.path():
+            if place.above is None or place.above.total < read:
+                break
+        with self.shelves.lock:
+            kept = self.kept.get(place)
+            if kept is None or kept.state.length < state.length:
+                self.kept[place] = _Kept(state, self.shelves.tick())
+
+    def keep_only(self, tracks: set[Track]) -> None:
+        """Lets go of all but the last State on the way to each of these."""
+        with self.shelves.lock:
+            wanted = {
+                next((place for place in track.path() if place in self.kept), None)
+                for track in tracks
+            }
+            self.kept = {place: kept for place, kept in self.kept.items() if place in wanted}
+
+    def copy(self) -> Shelf:
+        """A shelf with the same States, for a fork."""
+        other = self.shelves.shelf()
+        with self.shelves.lock:
+            other.kept = {place: _Kept(kept.state, kept.used) for place, kept in self.kept.items()}
+        return other

@@ -1,0 +1,190 @@
+"""Checks come before a decision: what was rejected has never been, what was committed is read."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stepguard import Guard, Reason, Status, Step
+from stepguard.errors import VerdictError
+from stepguard.session import Session
+from tests.front.fakes import FakeEngine, make_guard
+from tests.front.test_session import PROFILE, STEPS, expected_margin
+
+BAD = Step.agent(thought="No.", action='{"name": "rm -rf"}')
+
+
+@pytest.fixture
+def session(guard: Guard) -> Session:
+    session = guard.session(PROFILE)
+    session.observe(STEPS[0])
+    return session
+
+
+def read(engine: FakeEngine) -> float:
+    return engine.stats()["tokens"]
+
+
+def test_a_rejected_step_has_never_been(session: Session) -> None:
+    verdict = session.check(BAD)
+    assert verdict.margin == expected_margin((STEPS[0], BAD))
+    session.reject(verdict)
+    assert session.push(STEPS[1]).margin == expected_margin(STEPS[:2])
+
+
+def test_a_committed_step_is_not_read_again(session: Session, engine: FakeEngine) -> None:
+    verdict = session.check(STEPS[1])
+    before = read(engine)
+    session.commit(verdict)
+    again = session.judge()
+    assert again.margin == verdict.margin == expected_margin(STEPS[:2])
+    assert read(engine) - before == len(engine.calls[-1][-1].tokens)  # the question
+
+
+def test_a_step_that_was_pushed_last_can_be_taken_back(session: Session) -> None:
+    session.reject(session.push(BAD), note="It was blocked.")
+    told = Step.environment("It was blocked.")
+    assert session.judge().margin == expected_margin((STEPS[0], told))
+
+
+def test_many_checks_on_one_place(session: Session) -> None:
+    one, other = session.check(BAD), session.check(STEPS[1])
+    session.commit(other)
+    for decide in (session.commit, session.reject):
+        with pytest.raises(VerdictError, match="open checks"):
+            decide(one)
+    with pytest.raises(VerdictError):
+        session.commit(other)
+    assert session.judge().margin == expected_margin(STEPS[:2])
+
+
+def test_a_check_of_another_session(guard: Guard, session: Session) -> None:
+    verdict = guard.session(PROFILE).check(STEPS[1])
+    with pytest.raises(VerdictError):
+        session.commit(verdict)
+
+
+def test_a_commit_of_what_could_not_be_read_owes_it(session: Session, engine: FakeEngine) -> None:
+    engine.failures = [{0: "memory"}]
+    verdict = session.check(STEPS[1])
+    assert verdict.reason is Reason.MEMORY
+    session.commit(verdict)
+    assert session.judge().margin == expected_margin(STEPS[:2])
+
+
+def test_a_peek_keeps_nothing(session: Session, engine: FakeEngine) -> None:
+    partial = Step.agent(thought="Now I")
+    assert session.peek(partial).margin == expected_margin((STEPS[0], partial))
+    assert not any(segment.keep for segment in engine.calls[-1])
+    assert session.judge().margin == expected_margin(STEPS[:1])
+
+
+def test_a_fork_of_a_fork(session: Session, engine: FakeEngine) -> None:
+    before = read(engine)
+    first = session.fork()
+    second = first.fork()
+    assert read(engine) == before
+    assert first.push(BAD).margin == expected_margin((STEPS[0], BAD))
+    assert second.push(STEPS[1]).margin == expected_margin(STEPS[:2])
+    session.close()
+    assert second.judge().margin == expected_margin(STEPS[:2])
+
+
+def test_calls_of_one_turn(session: Session, engine: FakeEngine) -> None:
+    turn = session.check_turn("Both.", ["ls", "rm"])
+    assert len(engine.calls[-1]) == 6  # the joint step and two alone, a question behind each
+    alone = [expected_margin((STEPS[0], Step.agent("Both.", call))) for call in ("ls", "rm")]
+    joint = expected_margin((STEPS[0], Step.agent("Both.", "ls\nrm")))
+    assert turn.joint.margin == joint
+    assert [call.margin for call in turn.calls] == [max(joint, one) for one in alone]
+    assert turn.allowed == all(call.status is Status.SAFE for call in turn.calls)
+    with pytest.raises(TypeError):
+        bool(turn)
+    with pytest.raises(VerdictError):
+        session.commit(next(call for call in (*turn.calls, BAD) if call is not turn.joint))  # type: ignore[arg-type]
+    session.commit(turn.joint)
+    assert session.judge().margin == joint
+    with pytest.raises(ValueError, match="at least one"):
+        session.check_turn("", [])
+
+
+def test_follow_asks_where_it_is_wanted(guard: Guard) -> None:
+    talk = Step.agent(thought="Only talk.")
+    for at, expected in (("actions", [0, 0, 1]), ("agent", [0, 1, 1]), ("all", [1, 1, 1])):
+        session = guard.session(verdict_at=at)  # type: ignore[arg-type]
+        found = [session.follow(step) is not None for step in (STEPS[0], talk, STEPS[1])]
+        assert found == [bool(one) for one in expected]
+    with pytest.raises(ValueError, match="verdict_at"):
+        guard.session(verdict_at="never")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [0, -5, float("nan")])
+def test_a_deadline_that_is_none(session: Session, wrong: float) -> None:
+    with pytest.raises(ValueError, match="deadline_ms"):
+        session.push(STEPS[1], deadline_ms=wrong)
+
+
+def test_an_engine_that_is_late(session: Session, engine: FakeEngine) -> None:
+    engine.slices = 10**6
+    verdict = session.push(STEPS[1], deadline_ms=1)
+    assert verdict.reason is Reason.DEADLINE
+    assert not verdict.allowed
+    for ticket in engine.tickets:
+        ticket.slices = 0
+    engine.slices = 0
+    assert session.judge().margin == expected_margin(STEPS[:2])
+
+
+def test_a_step_that_came_while_another_was_read(session: Session) -> None:
+    session._lock.acquire()
+    pushed = session.push(STEPS[1], deadline_ms=1)
+    checked = session.check(STEPS[2], deadline_ms=1)
+    session._lock.release()
+    assert pushed.reason is checked.reason is Reason.DEADLINE
+    assert session.judge().margin == expected_margin(STEPS[:2])
+
+
+def test_a_check_that_came_while_another_was_read_can_be_committed(session: Session) -> None:
+    session._lock.acquire()
+    checked = session.check(STEPS[1], deadline_ms=1)
+    session._lock.release()
+    session.commit(checked)
+    assert session.judge().margin == expected_margin(STEPS[:2])
+
+
+def test_the_window_moves_and_says_what_it_left_out() -> None:
+    engine = FakeEngine(context=1500)
+    guard = make_guard(engine)
+    steps = [Step.user("first"), *(Step.agent("t", f"do {i} " + "x" * 90) for i in range(60))]
+    with guard.session(PROFILE, window="window") as session:
+        verdicts = [session.push(step) for step in steps]
+    assert all(verdict.reason is None for verdict in verdicts)
+    last = verdicts[-1]
+    assert last.coverage < 0.5
+    ((first, end),) = last.left_out
+    assert first == 1  # the first user step stays
+    stay = (steps[0], *steps[end + 1 :])
+    assert last.margin == expected_margin(tuple(stay))
+    assert sum(verdict.tokens_read for verdict in verdicts) < 6 * 60 * 130
+    with guard.session(PROFILE) as strict:
+        found = [strict.push(step) for step in steps]
+    assert found[-1].reason is Reason.OVERFLOW
+    with pytest.raises(ValueError, match="window"):
+        guard.session(window="none")  # type: ignore[arg-type]
+
+
+def test_the_asynchronous_twins_of_checks(guard: Guard) -> None:
+    async def run() -> float | None:
+        session = guard.session(PROFILE)
+        await session.aobserve(STEPS[0])
+        await session.areject(await session.acheck(BAD))
+        await session.acommit(await session.acheck(STEPS[1], deadline_ms=60_000))
+        await session.apeek(STEPS[2])
+        assert (await session.acheck_turn("x", ["a"])).joint.reason is None
+        other = await session.afork()
+        await session.aclose()
+        assert await other.afollow(STEPS[2]) is None
+        return (await other.apush(STEPS[3])).margin
+
+    assert asyncio.run(run()) == expected_margin(STEPS)
