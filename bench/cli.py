@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from stepguard.bench.arguments import count
+from stepguard.bench.cli_shapes import add_shape_parsers
 from stepguard.bench.run_fidelity import run_fidelity
 from stepguard.bench.run_growth import run_growth
 from stepguard.cli.show import add_json, formatted
@@ -34,9 +36,10 @@ are milliseconds, and a path of `context` tokens holds the step and the question
 
 
 def add_parsers(commands: Any) -> None:
-    """Adds `fidelity` and `growth` to the subparsers of `stepguard bench`."""
+    """Adds every measurement to the subparsers of `stepguard bench`."""
     _add_fidelity(commands)
     _add_growth(commands)
+    add_shape_parsers(commands)
 
 
 def _add_fidelity(commands: Any) -> None:
@@ -78,11 +81,3 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=count, help="threads of a forward pass")
     parser.add_argument("--isa", metavar="NAME", help="kernel table, see `stepguard info`")
     add_json(parser)
-
-
-def count(text: str) -> int:
-    """A positive whole number; argparse turns the ValueError into wrong usage."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value

@@ -7,9 +7,40 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from stepguard import __version__
-from stepguard.runtime import Engine, usable_cores
+from stepguard.runtime import usable_cores
+
+
+class Engine(Protocol):
+    """How an engine was set up: of this process, or of one that ran a measurement."""
+
+    @property
+    def ort_version(self) -> str:
+        """Version of the ONNX Runtime library."""
+
+    @property
+    def isa(self) -> str:
+        """Name of the kernel table."""
+
+    @property
+    def threads(self) -> int:
+        """Threads of a forward pass."""
+
+    @property
+    def kv(self) -> str:
+        """Type of the KV pages."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What another process said about its engine."""
+
+    ort_version: str
+    isa: str
+    threads: int
+    kv: str
 
 
 @dataclass(frozen=True)

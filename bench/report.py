@@ -33,6 +33,16 @@ def progress_bar(text: str) -> Iterator[Report]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def say(text: str) -> None:
+    """A line on standard error: what is going on, for who waits."""
+    Console(stderr=True).print(plain(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def megabytes(size: int) -> str:
+    """Bytes as MB of a million, with a digit more where there are few."""
+    return f"{size / 1e6:,.1f}" if abs(size) < 10_000_000 else f"{size / 1e6:,.0f}"
+
+
 def machine_text(machine: Machine) -> str:
     """The machine for people, with a warning when it was busy."""
     lines = machine.lines()

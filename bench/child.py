@@ -1,0 +1,55 @@
+"""Commands of stepguard in a process of their own, so that their memory is theirs alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepguard.errors import StepguardError
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed, how long it took and the most bytes that it had resident."""
+
+    output: str
+    seconds: float
+    peak: int
+
+
+def run_command(*words: str | Path, allowed: Collection[int] = (0,)) -> Ran:
+    """`stepguard WORDS...`; what it says on stderr is shown, what it prints is returned.
+
+    Raises:
+        StepguardError: it ended with another status than the allowed ones.
+    """
+    with tempfile.TemporaryDirectory(prefix="stepguard-") as folder:
+        peak = Path(folder) / "peak"
+        started = time.perf_counter()
+        output = run_module("stepguard.bench.peak", peak, *words, allowed=allowed)
+        seconds = time.perf_counter() - started
+        return Ran(output, seconds, int(peak.read_text(encoding="utf-8")))
+
+
+def run_module(
+    module: str,
+    *words: str | Path,
+    given: str = "",
+    allowed: Collection[int] = (0,),
+    environment: dict[str, str] | None = None,
+) -> str:
+    """`python -m MODULE WORDS...` with `given` on its standard input; returns what it printed."""
+    command = [sys.executable, "-m", module, *map(str, words)]
+    done = subprocess.run(
+        command, input=given, stdout=subprocess.PIPE, text=True, env=environment, check=False
+    )
+    if done.returncode not in allowed:
+        raise StepguardError(
+            " ".join(command), expected="it to run", got=f"exit status {done.returncode}"
+        )
+    return done.stdout
