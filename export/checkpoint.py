@@ -9,9 +9,13 @@ from typing import Any, Literal
 
 from stepguard.errors import ExportError, ModelFormatError
 
+from .directory import is_model
 from .gguf_header import read_gguf_header
 from .safetensors_header import read_index, read_safetensors
 from .tensors import TensorInfo, TensorStore
+
+_INDEX = "model.safetensors.index.json"
+_READ = (".json", ".safetensors", ".jinja")  # endings of what an export reads
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def _open_gguf(path: Path) -> Checkpoint:
 
 
 def _open_folder(folder: Path) -> Checkpoint:
+    _check_links(folder)
     tensors = _weights(folder)
     try:
         config = json.loads((folder / "config.json").read_bytes())
@@ -76,36 +81,61 @@ def _open_folder(folder: Path) -> Checkpoint:
     return Checkpoint("safetensors", folder, config, TensorStore(tensors))
 
 
+def _check_links(folder: Path) -> None:
+    """A hub cache links to its blobs; after a broken download some of them are not there."""
+    links = [path for path in folder.iterdir() if path.is_symlink() and not path.exists()]
+    lost = sorted(path.name for path in links if path.suffix in _READ)
+    if lost:
+        raise ExportError(
+            str(folder),
+            expected="links to files",
+            got=f"links to nothing: {', '.join(lost[:8])}",
+            fix="The download is incomplete; fetch the checkpoint again",
+        )
+
+
 def _weights(folder: Path) -> dict[str, TensorInfo]:
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    single, index = folder / "model.safetensors", folder / _INDEX
     if single.is_file():
         return read_safetensors(single)
     if index.is_file():
         return read_index(folder, index)
-    if (folder / "adapter_config.json").is_file():
-        raise ExportError(
-            str(folder),
-            expected="a checkpoint",
-            got="an adapter",
-            fix=f"Run: stepguard export BASE OUT --adapter {folder}",
-        )
-    if any(folder.glob("*.bin")):
-        code = (
-            "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
-            f"d = {str(folder)!r}; o = d.rstrip('/') + '-safetensors'; "
-            "M.from_pretrained(d, dtype='auto').save_pretrained(o); "
-            "T.from_pretrained(d).save_pretrained(o)"
-        )
-        raise ExportError(
-            str(folder),
-            expected="model.safetensors",
-            got="pickled .bin weights, which can run code when they are read",
-            fix=f'Convert once, if you trust the file: python -c "{code}"',
-        )
-    names = sorted(path.name for path in folder.glob("*.gguf"))
+    got, fix = _instead(folder)
     raise ExportError(
-        str(folder),
-        expected="model.safetensors or model.safetensors.index.json",
-        got=", ".join(names) or "neither",
-        fix="Give the .gguf file itself" if names else "Fetch the whole checkpoint",
+        str(folder), expected=f"a checkpoint, with model.safetensors or {_INDEX}", got=got, fix=fix
     )
+
+
+def _instead(folder: Path) -> tuple[str, str]:
+    """(what a folder without weights is, what helps)."""
+    if is_model(folder):
+        return "a model directory", "It is exported already; give the checkpoint to export it again"
+    if (folder / "adapter_config.json").is_file():
+        return "an adapter", f"Run: stepguard export BASE OUT --adapter {folder}"
+    if snapshots := _snapshots(folder):
+        return "a hub cache", f"Give the snapshot: {snapshots[-1]}"
+    if any(folder.glob("*.bin")):
+        return "pickled .bin weights, which can run code when they are read", _unpickle(folder)
+    names = sorted(path.name for path in folder.glob("*.gguf"))
+    if names:
+        return ", ".join(names), "Give the .gguf file itself"
+    shards = sorted(path.name for path in folder.glob("*.safetensors"))
+    if len(shards) > 1:
+        return f"{len(shards)} .safetensors files without their index", f"Fetch {_INDEX} too"
+    return ", ".join(shards) or "neither", "Fetch the whole checkpoint"
+
+
+def _snapshots(folder: Path) -> list[Path]:
+    """The snapshots of a repository in a hub cache, the newest last."""
+    places = [path for path in folder.glob("snapshots/*") if path.is_dir()]
+    return sorted(places, key=lambda path: path.stat().st_mtime)
+
+
+def _unpickle(folder: Path) -> str:
+    code = (
+        "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
+        f"d = {str(folder)!r}; o = d.rstrip('/') + '-safetensors'; "
+        "M.from_pretrained(d, dtype='auto').save_pretrained(o); "
+        "T.from_pretrained(d).save_pretrained(o)"
+    )
+    return f'Convert once, if you trust the file: python -c "{code}"'

@@ -17,7 +17,7 @@ from stepguard.prompt import Prompt, build_prompt, load_tokenizer
 from ._need import need
 from .arena import check_arena_order, check_graph
 from .checkpoint import Checkpoint, open_checkpoint
-from .directory import check_free, check_space, new_directory
+from .directory import check_apart, check_free, check_space, new_directory
 from .formats import QUANTS
 from .gguf_tokenizer import tokenizer_of_gguf
 from .graph import WEIGHTS, build_model
@@ -86,13 +86,14 @@ def export_model(
         template: "short" for our own prompt, which other guards get without asking.
         adapter: a folder with a PEFT LoRA that is merged into the weights.
         progress: called with (what is at work, bytes done, bytes in all).
-        overwrite: replace a folder with content, in one step at the end.
+        overwrite: replace a model directory that is there, in one step at the end.
 
     Raises:
         ExportError: not a checkpoint that can be exported, or a place that cannot be written.
         ModelFormatError: damaged or incomplete files.
         PromptError, TokenizerError: a prompt or tokenizer that is not supported.
     """
+    check_apart(Path(out), [Path(source) for source in (checkpoint, prompt, adapter) if source])
     _check_request(Path(out), quant, overwrite)
     return export_checkpoint(
         text_tower(open_checkpoint(Path(checkpoint))),

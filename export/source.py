@@ -218,10 +218,11 @@ class Source:
             return True
         what = f"{dealt.v_heads} value heads of {dealt.size} over {dealt.k_heads} key heads"
         if dealt.size % BLOCK:
-            text = f"{what}: blocks of {BLOCK} cross their borders, so delta.out is requantised"
+            text = f"{what}: blocks of {BLOCK} cross their borders, so out_proj is requantised"
             self.journal.say(logging.WARNING, text)
             return False
-        self.journal.say(logging.INFO, f"{what} are put in order, delta.out by whole blocks")
+        text = f"{what} are put in the checkpoint's order, whole blocks of out_proj at a time"
+        self.journal.say(logging.INFO, text)
         return True
 
     def _note(self, layer: int, projection: Projection, form: Format) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from stepguard.errors import TokenizerError, TrajectoryError
 from stepguard.forest import Forest, chain
+from stepguard.heap import give_back
 from stepguard.integrity import recheck, verify
 from stepguard.judge import Cost, Judge
 from stepguard.known_files import KnownFiles
@@ -83,6 +84,7 @@ class Guard:
             tokenizer = load_tokenizer(verified.tokenizer.decode(errors="replace"))
             encoder, judge = Encoder(prompt, tokenizer), Judge.of(manifest, prompt)
             _check_vocabulary(manifest, tokenizer.get_vocab(), encoder)
+            give_back()  # what reading the tokenizer took
             engine = Engine(
                 folder,
                 isa=isa,

@@ -22,9 +22,9 @@ def test_memory_of_a_guard(tiny_guards: dict[str, Path], tmp_path: Path) -> None
     assert report["settings"]["context"] == 256
     assert one["file_bytes"] == (guard / "weights.bin").stat().st_size
     assert set(one["full"]) >= PARTS
+    assert one["copied"] == 0
+    assert 0 < one["full"]["linears"] + one["full"]["tables"] <= one["file_bytes"] + 4096
     assert one["full"]["total"] == sum(one["full"][part] for part in PARTS)
-    # llama, 2 layers, 1 KV head of 20, keys and values in fp16
-    assert one["kilotoken_bytes"] == pytest.approx(2 * 2 * 20 * 2 * 1000, rel=0.25)
 
 
 @pytest.mark.parametrize("command", ["memory", "shapes", "export"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ def test_sharded_and_linked_like_a_hub_cache(tmp_path: Path) -> None:
         (["adapter_config.json", "adapter_model.safetensors"], r"export BASE OUT --adapter "),
         (["a.gguf"], r"got a.gguf. Give the .gguf file itself"),
         (["config.json"], r"got neither. Fetch the whole checkpoint"),
+        (["a.safetensors", "b.safetensors"], r"got 2 .safetensors files without their index"),
+        (["a.safetensors"], r"got a.safetensors. Fetch the whole checkpoint"),
     ],
 )
 def test_other_folders_name_the_command(tmp_path: Path, files: list[str], message: str) -> None:
@@ -39,6 +42,33 @@ def test_other_folders_name_the_command(tmp_path: Path, files: list[str], messag
         (tmp_path / name).write_text("{}")
     with pytest.raises(ExportError, match=message):
         open_checkpoint(tmp_path)
+
+
+def test_a_model_directory_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"format": "stepguard-model"}')
+    (tmp_path / "weights.bin").write_bytes(b"")
+    with pytest.raises(ExportError, match=r"got a model directory. It is exported already"):
+        open_checkpoint(tmp_path)
+
+
+def test_a_repository_of_a_hub_cache_names_its_snapshot(tmp_path: Path) -> None:
+    for place, revision in enumerate(("fff", "abc")):
+        snapshot = tmp_path / "snapshots" / revision
+        snapshot.mkdir(parents=True)
+        os.utime(snapshot, (place, place))
+    with pytest.raises(ExportError, match=r"got a hub cache. Give the snapshot: .*snapshots/abc$"):
+        open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_links_to_nothing(tmp_path: Path, name: str) -> None:
+    folder = make_checkpoint(tmp_path, "llama")
+    (folder / "picture.png").symlink_to("blobs/none")  # no matter for an export
+    open_checkpoint(folder).store.close()
+    (folder / name).unlink()
+    (folder / name).symlink_to("blobs/none")
+    with pytest.raises(ExportError, match=f"links to nothing: {name}. The download is incomplete"):
+        open_checkpoint(folder)
 
 
 def test_no_config(tmp_path: Path) -> None:

@@ -11,12 +11,15 @@ import pytest
 
 from stepguard.errors import ExportError
 from stepguard.export import directory
-from stepguard.export.directory import check_space, new_directory
+from stepguard.export.directory import check_apart, check_space, new_directory
+
+MODEL = '{"format": "stepguard-model"}'
 
 
 def write(out: Path, text: str, overwrite: bool = False) -> None:
     with new_directory(out, overwrite) as work:
         (work / "file").write_text(text)
+        (work / "manifest.json").write_text(MODEL)
 
 
 def test_it_appears_at_the_end(tmp_path: Path) -> None:
@@ -68,6 +71,45 @@ def test_content_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     assert (out / "file").read_text() == "other"
 
 
+@pytest.mark.parametrize("manifest", [None, "{", "[]", '{"format": "another"}', "\xff"])
+def test_other_folders_are_never_replaced(tmp_path: Path, manifest: str | None) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "file").write_text("precious")
+    if manifest is not None:
+        (out / "manifest.json").write_text(manifest, encoding="latin-1")
+    with pytest.raises(ExportError, match=r"which nothing replaces.*remove that folder yourself"):
+        write(out, "new", overwrite=True)
+    assert (out / "file").read_text() == "precious"
+
+
+def test_a_kind_of_folder_of_ones_own(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").write_text("old")
+    with new_directory(out, True, lambda folder: (folder / "mine").exists()) as work:
+        (work / "mine").write_text("new")
+    assert (out / "mine").read_text() == "new"
+
+
+def test_a_folder_that_holds_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "real/deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real/deep/out").symlink_to(tmp_path / "elsewhere")
+    check_apart(tmp_path / "new", [tmp_path / "real", tmp_path / "link/deep"])
+    check_apart(tmp_path / "real/deep/new", [tmp_path / "real", tmp_path / "link/deep/out"])
+    for out, source in (
+        ("real", "real"),
+        ("real", "real/deep"),
+        ("link", "real/deep/x.gguf"),
+        ("real", "link"),
+        ("elsewhere", "real/deep/out"),
+        ("real", "real/deep/out/m.gguf"),
+    ):
+        with pytest.raises(ExportError, match="a folder apart from what is read"):
+            check_apart(tmp_path / out, [tmp_path / "other", tmp_path / source])
+
+
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     write(tmp_path / "out", "x")
@@ -81,7 +123,7 @@ def test_overwrite_swaps(tmp_path: Path, exchange: bool, monkeypatch: pytest.Mon
     write(tmp_path / "out", "old")
     (tmp_path / "out" / "other").write_text("old")
     write(tmp_path / "out", "new", overwrite=True)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["file"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"file", "manifest.json"}
     assert (tmp_path / "out" / "file").read_text() == "new"
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -66,6 +67,22 @@ def test_the_graph(folder: Path, tmp_path: Path) -> None:
         places = {entry.key: entry.value for entry in tensor.external_data}
         assert places["location"] == "weights.bin"
         assert int(places["offset"]) % 64 == 0
+
+
+def test_what_is_read_is_never_overwritten(tmp_path: Path) -> None:
+    """`stepguard export CHECKPOINT CHECKPOINT --force` would leave nothing to export again."""
+    folder = make_checkpoint(tmp_path / "c", "llama", 1)
+    export_model(folder, tmp_path / "model", quant="int8")
+    inside = shutil.copytree(folder, tmp_path / "model" / "checkpoint")
+    for checkpoint, out in ((folder, folder), (inside, tmp_path / "model"), (folder, tmp_path)):
+        with pytest.raises(ExportError, match="a folder apart from what is read"):
+            export_model(checkpoint, out, overwrite=True)
+    for adapter in (tmp_path / "model", tmp_path / "model" / "lora"):
+        with pytest.raises(ExportError, match="a folder apart from what is read"):
+            export_model(folder, tmp_path / "model", adapter=adapter, overwrite=True)
+    assert (inside / "model.safetensors").is_file()
+    assert (folder / "model.safetensors").is_file()
+    assert (tmp_path / "model" / "manifest.json").is_file()
 
 
 def test_a_stale_place_is_respected(folder: Path, tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ def test_blocks_are_kept_bit_for_bit(
     file = write_qwen35(tmp_path / "m.gguf", folder, Conversion(kind))
     with caplog.at_level("INFO", "stepguard.export"):
         manifest = export_model(file, tmp_path / "o", template="short")
-    assert "6 value heads of 32 over 2 key heads are put in order" in caplog.text
-    assert "delta.out by whole blocks" in caplog.text
+    assert "6 value heads of 32 over 2 key heads are put in the checkpoint's order" in caplog.text
+    assert "whole blocks of out_proj at a time" in caplog.text
     assert "requantised" not in caplog.text
     kept = "int8" if kind == Kind.Q8_0 else "int4"
     assert manifest.quantisation.linear == {"float32": 1, kept: 8}

@@ -39,7 +39,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--adapter", metavar="DIR", help="a LoRA to merge into the weights")
     parser.add_argument(
-        "--force", "--overwrite", action="store_true", help="replace OUT if it is there"
+        "--force",
+        "--overwrite",
+        action="store_true",
+        help="replace OUT if it is a model directory",
     )
     add_json(parser)
     parser.set_defaults(run=run)
@@ -51,7 +54,8 @@ def add_quant(parser: argparse.ArgumentParser, default: str = "auto") -> None:
         "--quant",
         choices=["auto", "float32", "int8", "int4"],
         default=default,
-        help="how to store weights; auto keeps what is quantised already (default: %(default)s)",
+        help="how to store weights; auto keeps what is quantised already and else takes "
+        "int4 for a folder and int8 for a .gguf (default: %(default)s)",
     )
 
 
