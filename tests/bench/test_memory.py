@@ -23,7 +23,7 @@ def test_memory_of_a_guard(tiny_guards: dict[str, Path], tmp_path: Path) -> None
     assert one["file_bytes"] == (guard / "weights.bin").stat().st_size
     assert set(one["full"]) >= PARTS
     assert one["copied"] == 0
-    assert 0 < one["full"]["linears"] + one["full"]["tables"] <= one["file_bytes"] + 4096
+    assert one["full"]["linears"] > 0
     assert one["full"]["total"] == sum(one["full"][part] for part in PARTS)
 
 
