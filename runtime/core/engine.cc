@@ -10,14 +10,13 @@
 #include "error.h"
 #include "graph.h"
 #include "saving.h"
+#include "sizes.h"
 #include "speed.h"
 #include "thread_pool.h"
 #include "watch.h"
 
 namespace stepguard {
 namespace {
-
-constexpr int64_t kFloatBytes = sizeof(float);
 
 // Made once: a failure for want of memory must not need memory.
 const std::string kClosed = "the guard was closed", kOutOfMemory = "the process is out of memory";
@@ -28,72 +27,6 @@ const KernelTable& choose_table(const std::string& isa) {
     throw std::invalid_argument("isa '" + isa + "': " + table_problem(isa.c_str()));
   }
   return *table;
-}
-
-void require_range(const char* name, int64_t value, int64_t least, int64_t most) {
-  if (value < least || value > most) {
-    throw std::invalid_argument(std::string(name) + ": expected " + std::to_string(least) + " to " +
-                                std::to_string(most) + ", got " + std::to_string(value));
-  }
-}
-
-// The bounds are far beyond any model: products of the sizes stay far from the end of int64.
-const EngineConfig& checked(const EngineConfig& config) {
-  const int64_t floats = config.delta_layers > 0 ? 1 : 0;
-  require_range("layers", config.layers, config.delta_layers > 0 ? 0 : 1, 4096);
-  require_range("delta_layers", config.delta_layers, 0, 4096);
-  require_range("kv_heads", config.kv_heads, 1, 65536);
-  require_range("head_dim", config.head_dim, 1, kMaxHeadDim);
-  require_range("conv_floats", config.conv_floats, floats, int64_t{1} << 31);
-  require_range("delta_floats", config.delta_floats, floats, int64_t{1} << 31);
-  require_range("vocabulary", config.vocabulary, 1, int64_t{1} << 31);
-  require_range("context", config.context, 1, int64_t{1} << 30);
-  require_range("threads", config.threads, 1, 1024);
-  require_range("chunk", config.chunk, 1, int64_t{1} << 30);
-  if (!(config.budget > 0 && config.budget <= 3600)) {
-    throw std::invalid_argument("budget_ms: expected more than 0 and at most 3,600,000, got " +
-                                std::to_string(config.budget * 1000));
-  }
-  return config;
-}
-
-AttentionShape attention_shape(const EngineConfig& config) {
-  AttentionShape shape;
-  shape.kv_heads = config.kv_heads;
-  shape.head_dim = config.head_dim;
-  shape.kv_half = config.kv_half;
-  return shape;
-}
-
-int64_t page_bytes(const EngineConfig& config) { return attention_shape(config).page_bytes(); }
-
-int64_t slot_bytes(const EngineConfig& config) {
-  return config.delta_layers * (config.conv_floats + config.delta_floats) * kFloatBytes;
-}
-
-// Recurrent slots take at most half of the memory: a State of a hybrid is big, and each session
-// keeps one or two.
-int64_t slot_count(const EngineConfig& config) {
-  if (config.delta_layers == 0) return 0;
-  const int64_t slots = config.memory / 2 / slot_bytes(config);
-  if (slots < 3) {
-    throw std::invalid_argument("memory: expected at least " +
-                                std::to_string(6 * slot_bytes(config)) +
-                                " bytes (three recurrent slots and as much for KV pages), got " +
-                                std::to_string(config.memory));
-  }
-  return std::min<int64_t>(slots, 4096);
-}
-
-int64_t page_count(const EngineConfig& config) {
-  // A model without attention has pages of nothing, which still count positions.
-  const int64_t page = std::max<int64_t>(page_bytes(config) * config.layers, kPage * kFloatBytes);
-  const int64_t pages = (config.memory - slot_count(config) * slot_bytes(config)) / page;
-  if (pages < 4) {
-    throw std::invalid_argument("memory: expected at least " + std::to_string(4 * page) +
-                                " bytes (four KV pages), got " + std::to_string(config.memory));
-  }
-  return std::min<int64_t>(pages, int64_t{1} << 24);
 }
 
 }  // namespace
@@ -131,6 +64,8 @@ struct Engine::Impl {
   void step();
   void count(const Forward& forward, double seconds);
   int64_t next_tokens() const;
+  void check_open() const;  // needs `mutex`
+  std::unique_lock<std::mutex> between_forwards() const;
   Shelves shelves() const;
   void close();
   void check_usable() const;
@@ -150,7 +85,7 @@ struct Engine::Impl {
   Speed speed;  // touched under `mutex`
   std::unique_ptr<Graph> graph;
 
-  mutable std::mutex forward_mutex;  // held while the arenas are written
+  mutable std::mutex forward_mutex;  // held while States are consumed or arenas are written
   mutable std::mutex mutex;
   std::condition_variable wake;
   std::deque<JobPtr> inbox;
@@ -186,6 +121,7 @@ void Engine::Impl::accept(const JobPtr& job) {
 
 // One forward. Nothing may leave this function: the worker has nobody to catch it.
 void Engine::Impl::step() {
+  const std::lock_guard<std::mutex> writing(forward_mutex);
   Forward forward;
   try {
     if (const std::string& changed = watch.changed(); !changed.empty()) {
@@ -199,7 +135,6 @@ void Engine::Impl::step() {
   }
   if (forward.empty()) return;
   try {
-    const std::lock_guard<std::mutex> writing(forward_mutex);
     const auto begin = Clock::now();
     threads.begin_forward();
     const ForwardOutput output = graph->run(forward);
@@ -237,6 +172,13 @@ int64_t Engine::Impl::next_tokens() const {
   return speed.tokens(config.budget, config.chunk);
 }
 
+std::unique_lock<std::mutex> Engine::Impl::between_forwards() const {
+  std::unique_lock<std::mutex> writing(forward_mutex);
+  const std::lock_guard<std::mutex> lock(mutex);
+  check_open();
+  return writing;
+}
+
 Shelves Engine::Impl::shelves() const {
   return {*context.table,
           attention_shape(config),
@@ -267,6 +209,12 @@ void Engine::Impl::check_usable() const {
     throw Error(ErrorKind::kForked, "this guard", "the process that loaded it",
                 "a child made by fork()", "Load the guard in the child, after the fork.");
   }
+}
+
+void Engine::Impl::check_open() const {
+  if (!stop) return;
+  throw Error(ErrorKind::kEngineClosed, "this guard", "an open guard", "one that was closed",
+              "Load it again.");
 }
 
 void Engine::Impl::check_spec(const SegmentSpec& spec, size_t index) const {
@@ -331,10 +279,7 @@ JobPtr Engine::submit(std::vector<SegmentSpec> specs, Clock::time_point deadline
   }
   {
     const std::lock_guard<std::mutex> lock(impl_->mutex);
-    if (impl_->stop) {
-      throw Error(ErrorKind::kEngineClosed, "this guard", "an open guard", "one that was closed",
-                  "Load it again.");
-    }
+    impl_->check_open();
     impl_->inbox.push_back(job);
   }
   impl_->wake.notify_one();
@@ -346,14 +291,14 @@ std::string Engine::save(const StatePtr& state) const {
   if (state->pool() != impl_->pool.get()) {
     throw std::invalid_argument("state: expected one of this engine, got another's");
   }
+  const auto writing = impl_->between_forwards();
   if (state->spent()) throw std::invalid_argument("state: it was consumed by another segment");
-  const std::lock_guard<std::mutex> lock(impl_->forward_mutex);
   return save_state(impl_->shelves(), *state);
 }
 
 StatePtr Engine::restore(const std::string& bytes) {
   impl_->check_usable();
-  const std::lock_guard<std::mutex> lock(impl_->forward_mutex);
+  const auto writing = impl_->between_forwards();
   return restore_state(impl_->shelves(), impl_->pool, impl_->slot_pool, bytes);
 }
 

@@ -87,6 +87,8 @@ void Planner::stop(Task& task, Reason reason, const char* message) {
 // Up to `most` tokens of one job.
 void Planner::feed(Work& work, int64_t most, Forward& forward) {
   const int64_t end = static_cast<int64_t>(forward.ids.size()) + most;
+  const bool holds_memory = std::any_of(work.tasks.begin(), work.tasks.end(),
+                                        [](const Task& task) { return task.started; });
   for (Task& task : work.tasks) {
     if (task.done || (task.started && task.fed == task.size())) continue;  // in this forward
     const Task* parent = task.parent;
@@ -96,19 +98,32 @@ void Planner::feed(Work& work, int64_t most, Forward& forward) {
     }
     // A parent that ends in this very forward will do: the operations keep the order.
     if (parent != nullptr && !(parent->started && parent->fed == parent->size())) continue;
-    const int64_t room = end - static_cast<int64_t>(forward.ids.size());
+    int64_t room = end - static_cast<int64_t>(forward.ids.size());
     if (room <= 0 && task.size() > 0) return;
+    if (task.size() > room && runs_whole(task)) {
+      const int64_t left = chunk_ - static_cast<int64_t>(forward.ids.size());
+      if (task.size() > left) continue;  // the next forward is empty
+      room = task.size();
+    }
     SegmentRow row{0, 0, 0, 0, 0, -1, -1, 0};
     if (!task.started) {
       // What comes later must not take what a waiting segment is waiting for.
-      if (stalled_ != nullptr || !start(task, room, forward, row)) continue;
+      // What a job holds already comes back when it goes on.
+      if ((stalled_ != nullptr && !holds_memory) || !start(task, room, forward, row)) continue;
       if (task.done) continue;
     }
     append(task, std::min(room, task.size() - task.fed), row, forward);
   }
 }
 
+// A question of a hybrid needs no recurrent slot where it is read in one piece.
+bool Planner::runs_whole(const Task& task) const {
+  return slots_ != nullptr && !task.started && !task.spec().keep && task.children == 0 &&
+         task.size() <= chunk_;
+}
+
 bool Planner::wait_for_memory(Task& task, const std::string& shortage) {
+  if (stalled_ != nullptr) return false;  // the first one is next
   stalled_ = &task;
   shortage_ = shortage;
   return false;

@@ -54,7 +54,7 @@ class Planner {
   void add(JobPtr job);
   bool idle() const { return work_.empty(); }
 
-  // The next forward, of at most `budget` tokens: jobs in the order of the scheduler, parents
+  // The next forward, of about `budget` tokens: jobs in the order of the scheduler, parents
   // before children. What was cancelled, or is late at `now`, ends here. Empty when all that waited
   // failed or needed no tokens; then finished jobs were already reported.
   Forward plan(Clock::time_point now, int64_t budget);
@@ -77,6 +77,7 @@ class Planner {
   int64_t remaining(const Work& work) const;
   void expire(Work& work, Clock::time_point now);
   void stop(Task& task, Reason reason, const char* message);
+  bool runs_whole(const Task& task) const;
   void feed(Work& work, int64_t most, Forward& forward);
   bool start(Task& task, int64_t room, Forward& forward, SegmentRow& row);
   bool choose_slot(Task& task, const StatePtr& parent, int64_t room, int32_t* slot);

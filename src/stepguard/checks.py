@@ -46,7 +46,7 @@ class Checks:
                 return check
         raise VerdictError(
             "the verdict",
-            expected="one of this session's open checks (of a turn: the joint one)",
+            expected="an open check of the session (of a turn: the joint one)",
             got="another, or one that was decided or overtaken by a later step",
             fix="Check the step again where the session stands now.",
         )

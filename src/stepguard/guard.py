@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from stepguard.errors import TokenizerError, TrajectoryError
-from stepguard.forest import Forest, chain
 from stepguard.heap import give_back
 from stepguard.integrity import recheck, verify
-from stepguard.judge import Cost, Judge
+from stepguard.judge import Judge
 from stepguard.known_files import KnownFiles
 from stepguard.manifest import Manifest, load
 from stepguard.prefix_store import PrefixKey, PrefixStore
 from stepguard.private_files import cache_folder
 from stepguard.prompt import Encoder, Prompt, Trajectory, load_tokenizer
-from stepguard.reader import Reader, short_of_memory, wait
+from stepguard.queue import Progress, Queue
+from stepguard.reader import Reader
 from stepguard.reading import Reading
-from stepguard.runtime import PAGE_TOKENS, Engine, Result, Ticket
+from stepguard.runtime import Engine
 from stepguard.session import Session, VerdictAt
-from stepguard.taxonomy import Reason, Verdict
+from stepguard.taxonomy import Verdict
 from stepguard.track import Ask, Track
 from stepguard.window import Window
 
-# Questions take pages of their own while they run, and other sessions take some too.
-_SHARE_OF_FREE = 0.75
-
-Progress = Callable[[int, int], None]
 TrajectoryLike = Trajectory | Mapping[str, Any]
 
 
@@ -193,7 +186,7 @@ class Guard:
         """
         self._reader.check_process()
         plans = [self._asks(_as_trajectory(item)) for item in trajectories]
-        return _Queue(self._reader, progress).run(plans)
+        return Queue(self._reader, progress).run(plans)
 
     def close(self) -> None:
         """Ends what waits with `unavailable(closing)` and frees the memory. May be called twice.
@@ -218,91 +211,6 @@ class Guard:
             if step.is_action:
                 asks.append(Ask.at(track, encoder))
         return asks or [Ask.at(track, encoder)]
-
-
-@dataclass
-class _Waiting:
-    asks: Sequence[Ask]
-    forest: Forest
-    ticket: Ticket
-    started: float
-    tokens: int
-
-
-class _Queue:
-    """Trajectories on their way through the engine, the oldest first."""
-
-    def __init__(self, reader: Reader, progress: Progress | None) -> None:
-        self._reader, self._progress = reader, progress
-        self._waiting: deque[_Waiting] = deque()
-        self._done: list[list[Verdict]] = []
-
-    def run(self, plans: Sequence[Sequence[Ask]]) -> list[list[Verdict]]:
-        stats = self._reader.engine.stats()
-        while stats["pages_used"] > stats["pages_total"] / 4 and self._reader.shelves.evict():
-            stats = self._reader.engine.stats()
-        room = int((stats["pages_total"] - stats["pages_used"]) * PAGE_TOKENS * _SHARE_OF_FREE)
-        sizes = [_size(plan) for plan in plans]
-        self._before, self._total = stats["tokens"], sum(sizes)
-        try:
-            for plan, size in zip(plans, sizes, strict=True):
-                while self._waiting and size + sum(item.tokens for item in self._waiting) > room:
-                    self._finish_oldest()
-                self._submit(plan, size)
-            while self._waiting:
-                self._finish_oldest()
-        except BaseException:
-            for item in self._waiting:
-                item.ticket.cancel()
-            raise
-        return self._done
-
-    def _submit(self, plan: Sequence[Ask], size: int) -> None:
-        forest = chain(self._reader.prefix, plan, self._reader.judge.rows)
-        ticket = self._reader.engine.submit(forest.segments)
-        self._waiting.append(_Waiting(plan, forest, ticket, time.perf_counter(), size))
-
-    def _finish_oldest(self) -> None:
-        item = self._waiting.popleft()
-        results = wait(item.ticket, self._watch)
-        while short_of_memory(results) and self._reader.shelves.evict():
-            results = wait(self._reader.engine.submit(item.forest.segments), self._watch)
-        self._watch()
-        latency = (time.perf_counter() - item.started) * 1000
-        self._done.append(_verdicts(self._reader.judge, item.asks, results, latency))
-
-    def _watch(self) -> None:
-        if self._progress is not None:
-            read = int(self._reader.engine.stats()["tokens"] - self._before)
-            self._progress(min(read, self._total), self._total)
-
-
-def _verdicts(
-    judge: Judge, asks: Sequence[Ask], results: Sequence[Result], latency: float
-) -> list[Verdict]:
-    verdicts: list[Verdict] = []
-    have = unasked = 0
-    for index, ask in enumerate(asks):
-        if message := ask.track.malformed:
-            cost = Cost(unasked, latency)
-            verdicts.append(judge.unavailable(ask, Reason.MALFORMED, message, have, cost))
-            continue
-        read, answer = results[2 * index : 2 * index + 2]
-        if not read.reason:
-            unasked, have = unasked + ask.track.total - have, ask.track.total
-        if not answer.reason:
-            unasked += len(ask.question)
-        verdict = judge.verdict(ask, [answer], have, Cost(unasked, latency))
-        unasked = 0 if verdict.reason is None else unasked
-        verdicts.append(verdict)
-    return verdicts
-
-
-def _size(plan: Sequence[Ask]) -> int:
-    """Tokens that reading costs."""
-    return max((ask.track.total for ask in plan), default=0) + sum(
-        len(ask.question) for ask in plan
-    )
 
 
 def _prefix_store(

@@ -79,7 +79,7 @@ class PrefixStore:
             body = engine.save(state)
             write_private(self.folder / self.key.name, [_head(body), body])
             self._make_room()
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             _log.debug("the prefix was not saved: %s", error)
 
     def _make_room(self) -> None:

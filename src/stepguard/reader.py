@@ -87,6 +87,7 @@ class Reader:
             results = wait(self.engine.submit(segments, seconds=seconds), until=until)
             if not short_of_memory(results) or not self.shelves.evict():
                 return results
+            del results  # what was read holds memory, too
 
 
 class LateError(Exception):

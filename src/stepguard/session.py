@@ -75,7 +75,7 @@ class Session:
         """Makes a checked step part of the trajectory. What its check could not read is owed.
 
         Raises:
-            VerdictError: it is no open check of this session.
+            VerdictError: it is no open check of the session.
             SessionClosed, ForkedProcessError: as in `observe`.
         """
         with self._turn(Call.begin()):

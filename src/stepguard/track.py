@@ -94,11 +94,6 @@ class Track:
             parts.append(track.ids[max(0, count - track.total + len(track.ids)) :])
         return np.concatenate([NO_IDS, *reversed(parts)])
 
-    def cut(self, room: int) -> Track:
-        """The track with at most `room` of the ids of its last step."""
-        ids = self.ids[:room]
-        return replace(self, ids=ids, total=self.total - len(self.ids) + len(ids))
-
 
 @dataclass(frozen=True, eq=False)
 class Ask:

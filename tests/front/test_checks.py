@@ -52,7 +52,7 @@ def test_many_checks_on_one_place(session: Session) -> None:
     one, other = session.check(BAD), session.check(STEPS[1])
     session.commit(other)
     for decide in (session.commit, session.reject):
-        with pytest.raises(VerdictError, match="open checks"):
+        with pytest.raises(VerdictError, match="open check"):
             decide(one)
     with pytest.raises(VerdictError):
         session.commit(other)

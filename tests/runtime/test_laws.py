@@ -101,12 +101,18 @@ def test_questions_between_steps_leave_no_trace(engine: Engine, expected: bytes)
     assert read(engine, state, QUESTION) == expected
 
 
-def test_strangers_in_the_batch_change_nothing(engine: Engine, expected: bytes) -> None:
-    segments = [Segment(tokens(n, n), engine.root, read=ROWS) for n in (1, 17, 64)]
-    segments.insert(1, Segment(TEXT, engine.root))
-    segments.append(Segment(QUESTION, 1, read=ROWS))
-    result = engine.submit(segments).wait(60)[-1]
-    assert result.logits.tobytes() + result.hidden.tobytes() == expected
+def test_strangers_in_the_batch_change_nothing(setting: dict[str, object], expected: bytes) -> None:
+    engine = open_engine(setting, budget_ms=3_600_000)  # whatever the speed, one forward
+    try:
+        segments = [Segment(tokens(n, n), engine.root, read=ROWS) for n in (1, 17, 64)]
+        segments.insert(1, Segment(TEXT, engine.root))
+        segments.append(Segment(QUESTION, 1, read=ROWS))
+        before = engine.stats()["forwards"]
+        result = engine.submit(segments).wait(60)[-1]
+        assert engine.stats()["forwards"] == before + 1
+        assert result.logits.tobytes() + result.hidden.tobytes() == expected
+    finally:
+        engine.close()
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 32, 512])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stepguard.errors import EngineClosed
 from stepguard.runtime import Engine, Segment, State
 
 ROWS = np.array([1, 5], np.int32)
@@ -146,3 +147,28 @@ def test_a_file_that_changes_ends_the_answers(
 def test_a_budget_out_of_range(tiny_models: dict[str, Path], budget: float) -> None:
     with pytest.raises(ValueError, match="budget_ms"):
         open_engine(tiny_models["int8"], budget_ms=budget)
+
+
+def test_a_closed_engine_saves_and_restores_nothing(folder: Path) -> None:
+    engine = open_engine(folder)
+    state = keep(engine, TEXT)
+    data = engine.save(state)
+    engine.close()
+    with pytest.raises(EngineClosed):
+        engine.save(state)
+    with pytest.raises(EngineClosed):
+        engine.restore(data)
+
+
+def test_a_consumed_state_cannot_be_saved(hybrid_models: dict[str, Path]) -> None:
+    engine = open_engine(hybrid_models["int8"])
+    try:
+        results = engine.submit([Segment(TEXT, engine.root, keep=True)]).wait(60)
+        state = results[0].state
+        del results
+        assert state is not None
+        engine.submit([Segment(QUESTION, state, consume=True)]).wait(60)
+        with pytest.raises(ValueError, match="consumed"):
+            engine.save(state)
+    finally:
+        engine.close()

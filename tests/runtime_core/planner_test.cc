@@ -9,7 +9,7 @@ using namespace stepguard;
 
 namespace {
 
-constexpr int64_t kContext = 1000;
+constexpr int64_t kContext = 20000;
 
 struct World {
   explicit World(int pages = 64, int64_t chunk = 100)
@@ -145,8 +145,8 @@ void a_started_segment_goes_on_while_another_waits() {
 }
 
 void a_path_longer_than_the_context_overflows() {
-  World world;
-  const JobPtr job = world.add({segment(1001, world.root, true)});
+  World world(1024);
+  const JobPtr job = world.add({segment(kContext + 1, world.root, true)});
   world.step();
   EXPECT_TRUE(job->wait(0));
   EXPECT_TRUE(job->results[0].reason == Reason::kOverflow);
@@ -225,7 +225,7 @@ void a_copied_page_is_held_until_the_forward_has_run() {
 
 void a_small_check_passes_a_long_read_which_still_goes_on() {
   World world(1024, 64);
-  const JobPtr read = world.add({segment(900, world.root, true)});
+  const JobPtr read = world.add({segment(16000, world.root, true)});
   world.step();
   const JobPtr check = world.add({segment(16, world.root, true), child(24, 0, false, 1)});
   for (int forwards = 0; !check->wait(0); ++forwards) {
@@ -277,6 +277,48 @@ void what_is_late_keeps_the_part_that_was_read() {
   EXPECT_EQ(world.pool->used(), 0);
 }
 
+struct Hybrid {
+  Hybrid(int pages, int slots, int64_t chunk)
+      : pool(std::make_shared<PagePool>(pages)),
+        slots(std::make_shared<PagePool>(slots)),
+        root(std::make_shared<const State>(pool, std::vector<int32_t>{}, 0)),
+        planner(pool, kContext, chunk, this->slots) {}
+  std::shared_ptr<PagePool> pool, slots;
+  StatePtr root;
+  Planner planner;
+
+  Forward step(int64_t budget) {
+    Forward forward = planner.plan(Clock::time_point::min(), budget);
+    std::vector<float> logits(forward.read_ids.size()), hidden(forward.reads.size());
+    if (!forward.empty()) planner.complete(forward, logits.data(), hidden.data(), 1);
+    return forward;
+  }
+};
+
+void a_small_budget_costs_a_question_no_slot() {
+  Hybrid world(64, 1, 100);
+  const auto kept = std::make_shared<Job>(std::vector<SegmentSpec>{segment(8, world.root, true)});
+  world.planner.add(kept);
+  world.step(100);
+  EXPECT_EQ(world.slots->used(), 1);
+  const auto asked = std::make_shared<Job>(
+      std::vector<SegmentSpec>{segment(40, kept->results[0].state, false, 1)});
+  world.planner.add(asked);
+  EXPECT_EQ(world.step(16).ids.size(), 40);  // in one piece
+  EXPECT_TRUE(asked->results[0].reason == Reason::kNone);
+}
+
+void a_job_that_holds_memory_goes_on_where_another_waits_for_it() {
+  World world(5, 16);
+  const JobPtr waits = world.add({segment(4, world.root), child(100, 0, false, 1)});
+  const JobPtr holds = world.add({segment(12, world.root), child(24, 0, false, 1)});
+  EXPECT_EQ(world.step().ids.size(), 16);  // a page each; the child of the first one needs four
+  for (int i = 0; i < 20 && !waits->wait(0); ++i) world.step();
+  EXPECT_TRUE(holds->wait(0) && waits->wait(0));
+  EXPECT_TRUE(holds->results[1].reason == Reason::kNone);
+  EXPECT_TRUE(waits->results[1].reason == Reason::kNone);
+}
+
 }  // namespace
 
 int main() {
@@ -297,5 +339,7 @@ int main() {
   a_stream_of_small_jobs_starves_nobody();
   a_budget_bounds_a_forward();
   what_is_late_keeps_the_part_that_was_read();
+  a_small_budget_costs_a_question_no_slot();
+  a_job_that_holds_memory_goes_on_where_another_waits_for_it();
   return failures() == 0 ? 0 : 1;
 }

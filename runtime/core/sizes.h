@@ -1,0 +1,22 @@
+// How the memory of an engine is divided: pages of keys and values, and recurrent slots.
+#pragma once
+
+#include "engine.h"
+#include "kernels.h"
+
+namespace stepguard {
+
+constexpr int64_t kFloatBytes = sizeof(float);
+
+// The configuration itself. Throws std::invalid_argument for one that makes no sense.
+const EngineConfig& checked(const EngineConfig& config);
+
+AttentionShape attention_shape(const EngineConfig& config);
+int64_t page_bytes(const EngineConfig& config);  // of one layer
+int64_t slot_bytes(const EngineConfig& config);  // of all layers
+
+// How many the budget has room for. Throw std::invalid_argument when it is too small.
+int64_t slot_count(const EngineConfig& config);
+int64_t page_count(const EngineConfig& config);
+
+}  // namespace stepguard
