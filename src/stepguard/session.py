@@ -264,13 +264,14 @@ class Session:
                 self._checks.add(Check(late, joint, None))
                 return Turn(late, tuple(dataclasses.replace(late) for _ in steps))
             track = self._ahead(joint)
-            alone = [self._track.extend(self._reading.encoder, step) for step in steps[1:]]
-            if len(steps) > 1:
-                alone.insert(0, self._track.extend(self._reading.encoder, steps[0]))
-            verdict, *own = self._reading.ask(self._track, [track, *alone], call, keep=1)
+            base, encoder = self._track, self._reading.encoder
+            alone = [base.extend(encoder, step) for step in steps if step is not joint]
+            verdict, *own = self._reading.ask(base, [track, *alone], call, keep=1)
             self._checks.add(Check(verdict, joint, track))
             self._reading.keep_only(self._in_use())
-            return Turn(verdict, tuple(worse(verdict, one) for one in own or [verdict]))
+            # Copies: a call's verdict must never pass for the joint one, which can be committed.
+            calls = (worse(verdict, one) for one in own or [verdict])
+            return Turn(verdict, tuple(dataclasses.replace(call) for call in calls))
 
     def _follow(self, step: Step, call: Call) -> Verdict | None:
         _require_step(step)

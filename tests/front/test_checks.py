@@ -101,12 +101,23 @@ def test_calls_of_one_turn(session: Session, engine: FakeEngine) -> None:
     assert turn.allowed == all(call.status is Status.SAFE for call in turn.calls)
     with pytest.raises(TypeError):
         bool(turn)
-    with pytest.raises(VerdictError):
-        session.commit(next(call for call in (*turn.calls, BAD) if call is not turn.joint))  # type: ignore[arg-type]
+    for call in turn.calls:
+        with pytest.raises(VerdictError):
+            session.commit(call)
     session.commit(turn.joint)
     assert session.judge().margin == joint
     with pytest.raises(ValueError, match="at least one"):
         session.check_turn("", [])
+
+
+def test_a_turn_of_one_call(session: Session, engine: FakeEngine) -> None:
+    turn = session.check_turn("One.", ["ls"])
+    assert len(engine.calls[-1]) == 2
+    (call,) = turn.calls
+    assert call == turn.joint
+    with pytest.raises(VerdictError):
+        session.commit(call)
+    session.commit(turn.joint)
 
 
 def test_follow_asks_where_it_is_wanted(guard: Guard) -> None:
