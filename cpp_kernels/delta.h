@@ -10,16 +10,16 @@ namespace stepguard {
 constexpr double kDeltaNormEpsilon = 1e-6;
 
 // Columns of q, k and v together.
-static inline int64_t delta_channels(const DeltaShape& shape) {
+STEPGUARD_DEVICE static inline int64_t delta_channels(const DeltaShape& shape) {
   return 2 * shape.k_heads * shape.k_dim + shape.v_heads * shape.v_dim;
 }
 
-static inline int64_t delta_out_width(const DeltaShape& shape) {
+STEPGUARD_DEVICE static inline int64_t delta_out_width(const DeltaShape& shape) {
   return shape.v_heads * shape.v_dim;
 }
 
 // A unit is one head of q, of k, or of v, in this order.
-static inline int64_t delta_units(const DeltaShape& shape) {
+STEPGUARD_DEVICE static inline int64_t delta_units(const DeltaShape& shape) {
   return 2 * shape.k_heads + shape.v_heads;
 }
 
@@ -31,7 +31,7 @@ struct DeltaUnit {
   int64_t head;  // of v, else -1
 };
 
-static inline DeltaUnit delta_unit(const DeltaShape& shape, int64_t unit) {
+STEPGUARD_DEVICE static inline DeltaUnit delta_unit(const DeltaShape& shape, int64_t unit) {
   const int64_t head = unit - 2 * shape.k_heads;
   if (head >= 0) {
     const int64_t channel = 2 * shape.k_heads * shape.k_dim + head * shape.v_dim;
@@ -43,7 +43,8 @@ static inline DeltaUnit delta_unit(const DeltaShape& shape, int64_t unit) {
 }
 
 // Where prepare leaves a unit's rows, [rows][dim].
-static inline float* delta_rows(const DeltaShape& shape, const DeltaCall& call, int64_t unit) {
+STEPGUARD_DEVICE static inline float* delta_rows(const DeltaShape& shape, const DeltaCall& call,
+                                                 int64_t unit) {
   return call.qkv + delta_unit(shape, unit).channel * call.rows;
 }
 
@@ -57,7 +58,8 @@ struct DeltaHead {
   int64_t z_stride, out_stride;
 };
 
-static inline DeltaHead delta_head(const DeltaShape& shape, const DeltaCall& call, int64_t v_head) {
+STEPGUARD_DEVICE static inline DeltaHead delta_head(const DeltaShape& shape, const DeltaCall& call,
+                                                    int64_t v_head) {
   const int64_t k_head = v_head / (shape.v_heads / shape.k_heads);
   const int64_t width = delta_out_width(shape);
   const int64_t at = v_head * shape.v_dim;

@@ -1,35 +1,56 @@
 // Which tables this build has and this machine can run.
 #include <cstring>
+#include <iterator>
 #include <string>
 
+#include "amx/table.h"
 #include "avx2/table.h"
+#include "avx512/table.h"
+#include "avxvnni/table.h"
 #include "cpu_features.h"
 #include "kernels.h"
+#include "neon/table.h"
 #include "reference/table.h"
 
 namespace stepguard {
 namespace {
 
-// Every name that some build of stepguard knows.
-constexpr const char* kNames[] = {"generic", "avx2", "avxvnni", "avx512", "amx", "neon"};
+// A table that some build of stepguard knows, best first.
+struct Candidate {
+  const char* name;
+  const KernelTable* table;  // null where the build lacks it
+  std::string (*missing)(const CpuFeatures&);
+};
+
+// The build says which tables it has: HAVE_avx2 is 1 or 0.
+#define STEPGUARD_CANDIDATE(isa) {#isa, HAVE_##isa ? &isa::kTable : nullptr, missing_for_##isa}
+
+const Candidate kCandidates[] = {
+    STEPGUARD_CANDIDATE(amx),
+    STEPGUARD_CANDIDATE(avx512),
+    STEPGUARD_CANDIDATE(avxvnni),
+    STEPGUARD_CANDIDATE(avx2),
+    STEPGUARD_CANDIDATE(neon),
+    {"generic", &reference::kTable, [](const CpuFeatures&) { return std::string(); }},
+};
 
 struct Available {
-  const KernelTable* tables[2] = {};
+  const KernelTable* tables[std::size(kCandidates)] = {};
   size_t count = 0;
-  std::string avx2_problem;  // empty when the avx2 table is listed
+  std::string problems[std::size(kCandidates)];  // empty for a table that is listed
 
   Available() {
-#if defined(STEPGUARD_HAVE_AVX2)
-    const std::string missing = missing_for_avx2(detect_cpu());
-    if (missing.empty()) {
-      tables[count++] = &avx2::kTable;
-    } else {
-      avx2_problem = "this CPU lacks " + missing;
+    const CpuFeatures features = detect_cpu();
+    for (size_t i = 0; i < std::size(kCandidates); ++i) {
+      const Candidate& candidate = kCandidates[i];
+      if (candidate.table == nullptr) {
+        problems[i] = "not in this build";
+      } else if (const std::string missing = candidate.missing(features); !missing.empty()) {
+        problems[i] = "this CPU lacks " + missing;
+      } else {
+        tables[count++] = candidate.table;
+      }
     }
-#else
-    avx2_problem = "not in this build";
-#endif
-    tables[count++] = &reference::kTable;
   }
 };
 
@@ -53,10 +74,10 @@ const KernelTable* find_table(const char* name) {
 }
 
 const char* table_problem(const char* name) {
-  if (find_table(name) != nullptr) return nullptr;
-  if (std::strcmp(name, "avx2") == 0) return available().avx2_problem.c_str();
-  for (const char* known : kNames) {
-    if (std::strcmp(known, name) == 0) return "not in this build";
+  for (size_t i = 0; i < std::size(kCandidates); ++i) {
+    if (std::strcmp(kCandidates[i].name, name) != 0) continue;
+    const std::string& problem = available().problems[i];
+    return problem.empty() ? nullptr : problem.c_str();
   }
   return "unknown name";
 }

@@ -9,6 +9,13 @@
 #include <cstddef>
 #include <cstdint>
 
+// Marks small functions that kernels of a GPU call too.
+#ifdef __CUDACC__
+#define STEPGUARD_DEVICE __host__ __device__
+#else
+#define STEPGUARD_DEVICE
+#endif
+
 namespace stepguard {
 
 constexpr int kPage = 32;         // tokens of a KV page = keys of an attention block
@@ -18,6 +25,9 @@ constexpr int kMaxHeadDim = 256;  // attention keeps rows of this size on the st
 constexpr int kMaxConvWidth = 8;
 
 enum class WeightFormat : int32_t { kFloat32 = 0, kInt8 = 1, kInt4 = 2 };
+// What a Linear multiplies: float32 rows with decoded weights, or the weights as they are with rows
+// that were rounded to integers (integer_rows.h). Float32 weights take float32 rows only.
+enum class Activations : int32_t { kFloat32 = 0, kInt8 = 1 };
 enum class Epilogue : int32_t { kNone = 0, kResidual = 1, kSwiGlu = 2 };
 
 // Weights of one Linear: y[n] = sum_k x[k] * w[k][n] (+ bias).
@@ -32,9 +42,17 @@ struct LinearWeight {
   const float* bias = nullptr;       // [n] or null
 };
 
+// Rows that a Linear reads, x [rows][k]: what packing them depends on.
+struct LinearInput {
+  WeightFormat format = WeightFormat::kFloat32;
+  Activations activations = Activations::kFloat32;
+  int64_t rows = 0, k = 0;
+};
+
 // One call of Linear over `rows` packed rows. `packed` is what linear_pack wrote for x.
 struct LinearCall {
   LinearWeight weight;
+  Activations activations = Activations::kFloat32;
   Epilogue epilogue = Epilogue::kNone;
   const void* packed = nullptr;
   int64_t rows = 0;
@@ -99,13 +117,18 @@ struct KernelTable {
   float (*read_row)(const float* x, int64_t id, const void* table, const uint16_t* scales,
                     int64_t width);
 
-  // Linear in two parts. Pack: x [rows][k] -> the layout of this table, for row blocks
-  // [block_begin, block_end) of linear_blocks(rows). Then compute the column units [begin, end):
-  // a unit is a panel, or a gate/up pair of panels with SwiGLU.
-  int64_t (*linear_blocks)(int64_t rows);
-  size_t (*linear_packed_bytes)(WeightFormat format, int64_t rows, int64_t k);
-  void (*linear_pack)(WeightFormat format, const float* x, int64_t rows, int64_t k,
-                      int64_t block_begin, int64_t block_end, void* packed);
+  // The same for `rows` normed rows x [rows][width] and output rows [begin, end), bit for bit:
+  // y [rows][end - begin].
+  void (*read_rows)(const float* x, int64_t rows, int64_t begin, int64_t end, const void* table,
+                    const uint16_t* scales, int64_t width, float* y);
+
+  // Linear in two parts. Pack: x -> the layout of this table, for row blocks [block_begin,
+  // block_end) of linear_blocks(input). Then compute the column units [begin, end): a unit is a
+  // panel, or a gate/up pair of panels with SwiGLU.
+  int64_t (*linear_blocks)(const LinearInput& input);
+  size_t (*linear_packed_bytes)(const LinearInput& input);
+  void (*linear_pack)(const LinearInput& input, const float* x, int64_t block_begin,
+                      int64_t block_end, void* packed);
   void (*linear)(const LinearCall& call, int64_t unit_begin, int64_t unit_end);
 
   // One row of qkv: q (all heads) is normed, rotated and written to q_out [heads*head_dim]; k is

@@ -1,14 +1,17 @@
 // Causal attention over blocks of 32 keys with an online softmax. Per query the order is fixed:
 // scores over d, the block's maximum, probabilities, their sum over a fixed tree, then values key
-// by key. Queries that share a kv head share the load of a block, up to three a register tile.
+// by key. Up to 96 queries of one kv head go through a block together, in parts of it that stay in
+// the first cache: 64 dimensions of K, 32 of V, each turned into float32 once.
 #include "avx2/page.h"
 #include "avx2/table.h"
 
 namespace stepguard::avx2 {
 namespace {
 
-constexpr int64_t kTile = 48;  // queries that share one decoded block
-constexpr int kQueries = 3;    // queries of a register tile
+constexpr int64_t kTile = 96;               // queries that share a block
+constexpr int kQueries = 3;                 // queries of a register tile
+constexpr int64_t kKeyPart = 64;            // dimensions of K at a time
+constexpr int64_t kValuePart = 4 * kLanes;  // and of V
 constexpr float kInfinity = __builtin_inff();
 
 // A query and its running softmax; `out` holds the sum of values not yet divided by `total`.
@@ -19,33 +22,92 @@ struct Query {
   float top, total;
 };
 
-// K [head_dim][32] and V [32][head_dim] of one block.
-struct FloatBlock {
-  const float* k;
-  const float* v;
-
-  __m256 key(int64_t at) const { return _mm256_loadu_ps(k + at); }
-  __m256 value(int64_t at) const { return _mm256_loadu_ps(v + at); }
-  __m256 value_part(int64_t at, int64_t count) const { return load_part(v + at, count); }
+// The queries that see a block, with their scores, which become probabilities.
+struct Tile {
+  Query* queries;
+  int64_t size;
+  float (*p)[kPage];
+  float* factor;  // what the sums so far are multiplied with
 };
 
-struct HalfBlock {  // only where head_dim is a multiple of 8
-  const uint16_t* k;
-  const uint16_t* v;
-
-  __m256 key(int64_t at) const { return load_half(k + at); }
-  __m256 value(int64_t at) const { return load_half(v + at); }
-  __m256 value_part(int64_t at, int64_t) const { return load_half(v + at); }
+// The planes of one kv head of one page: K [head_dim][32] and V [32][head_dim]; and how far it is
+// to those of the next block.
+struct Block {
+  const uint8_t* keys;
+  const uint8_t* values;
+  int64_t next;
+  bool half;
 };
 
-struct Probabilities {
-  alignas(32) float p[kQueries][kPage];
-  float factor[kQueries];  // what the sums so far are multiplied with
-};
+// `count` elements of a plane as float32; `buffer` takes them if they are not that already. Asks
+// for the same part of the next block: pages lie anywhere, which the CPU cannot guess.
+const float* as_floats(const Block& block, const uint8_t* plane, int64_t at, int64_t count,
+                       float* buffer) {
+  if (!block.half) return reinterpret_cast<const float*>(plane) + at;
+  const auto* from = reinterpret_cast<const uint16_t*>(plane) + at;
+  const auto* ahead = reinterpret_cast<const char*>(from) + block.next;
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+    _mm_prefetch(ahead + 2 * i, _MM_HINT_T1);
+#pragma GCC unroll 4
+    for (int64_t j = i; j < i + 4 * kLanes; j += kLanes) {
+      _mm256_store_ps(buffer + j, load_half(from + j));
+    }
+  }
+  for (; i + kLanes <= count; i += kLanes) _mm256_store_ps(buffer + i, load_half(from + i));
+  for (; i < count; ++i) buffer[i] = _cvtsh_ss(from[i]);
+  return buffer;
+}
+
+// Adds dimensions d..d+count to the scores of N queries; keys are [count][32].
+template <int N>
+void add_scores(const float* keys, int64_t d, int64_t count, const Query* queries,
+                float (*scores)[kPage]) {
+  __m256 acc[N][4];
+  const float* q[N];
+#pragma GCC unroll 3
+  for (int n = 0; n < N; ++n) {
+    q[n] = queries[n].q + d;
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) acc[n][c] = _mm256_load_ps(scores[n] + c * kLanes);
+  }
+  for (int64_t i = 0; i < count; ++i) {
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) {
+      const __m256 key = _mm256_loadu_ps(keys + i * kPage + c * kLanes);
+#pragma GCC unroll 3
+      for (int n = 0; n < N; ++n) {
+        acc[n][c] = _mm256_fmadd_ps(_mm256_broadcast_ss(q[n] + i), key, acc[n][c]);
+      }
+    }
+  }
+#pragma GCC unroll 3
+  for (int n = 0; n < N; ++n) {
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) _mm256_store_ps(scores[n] + c * kLanes, acc[n][c]);
+  }
+}
+
+void score(const AttentionShape& shape, const Block& block, const Tile& tile) {
+  alignas(64) float buffer[kKeyPart * kPage];
+  for (int64_t i = 0; i < tile.size; ++i) {
+    for (float& p : tile.p[i]) p = 0.0F;
+  }
+  for (int64_t d = 0; d < shape.head_dim; d += kKeyPart) {
+    const int64_t count = least(kKeyPart, shape.head_dim - d);
+    const float* keys = as_floats(block, block.keys, d * kPage, count * kPage, buffer);
+    int64_t i = 0;
+    for (; i + kQueries <= tile.size; i += kQueries) {
+      add_scores<kQueries>(keys, d, count, tile.queries + i, tile.p + i);
+    }
+    if (tile.size - i == 2) add_scores<2>(keys, d, count, tile.queries + i, tile.p + i);
+    if (tile.size - i == 1) add_scores<1>(keys, d, count, tile.queries + i, tile.p + i);
+  }
+}
 
 // The new maximum and p = exp(score - maximum) of the first `count` keys; p of the others is zero.
-void softmax_step(Query& query, const __m256 dots[4], float scale, int64_t count, float* p,
-                  float* factor) {
+// Returns what the sums so far are multiplied with.
+float softmax_step(Query& query, float scale, int64_t count, float* p) {
   __m256 score[4];
   __m256 mask[4];
   __m256 best = _mm256_set1_ps(-kInfinity);
@@ -53,18 +115,16 @@ void softmax_step(Query& query, const __m256 dots[4], float scale, int64_t count
   for (int c = 0; c < 4; ++c) {
     const int64_t left = count - c * kLanes;
     mask[c] = _mm256_castsi256_ps(lane_mask(left < 0 ? 0 : least(left, kLanes)));
-    score[c] = _mm256_blendv_ps(_mm256_set1_ps(-kInfinity),
-                                _mm256_mul_ps(dots[c], _mm256_set1_ps(scale)), mask[c]);
+    const __m256 scaled = _mm256_mul_ps(_mm256_load_ps(p + c * kLanes), _mm256_set1_ps(scale));
+    score[c] = _mm256_blendv_ps(_mm256_set1_ps(-kInfinity), scaled, mask[c]);
     best = _mm256_max_ps(best, score[c]);
   }
-  alignas(32) float lanes[kLanes];
-  _mm256_store_ps(lanes, best);
-  float top = query.top;
-  for (const float lane : lanes) top = lane > top ? lane : top;
-
+  const float most = max_lanes(best);
+  const float top = most > query.top ? most : query.top;
   const __m256 shift = _mm256_set1_ps(top);
   // Mostly the maximum stays; e^0 is exactly 1, so the shorter way has the same bits.
-  *factor = top == query.top ? 1.0F : _mm256_cvtss_f32(exp_lanes(_mm256_set1_ps(query.top - top)));
+  const float factor =
+      top == query.top ? 1.0F : _mm256_cvtss_f32(exp_lanes(_mm256_set1_ps(query.top - top)));
 #pragma GCC unroll 4
   for (int c = 0; c < 4; ++c) {
     score[c] = _mm256_and_ps(exp_lanes(_mm256_sub_ps(score[c], shift)), mask[c]);
@@ -73,100 +133,61 @@ void softmax_step(Query& query, const __m256 dots[4], float scale, int64_t count
   const float sum = sum_lanes(
       _mm256_add_ps(_mm256_add_ps(score[0], score[1]), _mm256_add_ps(score[2], score[3])));
   query.top = top;
-  query.total = query.total * *factor + sum;
+  query.total = query.total * factor + sum;
+  return factor;
 }
 
-template <int N, class Block>
-void scores(const Block& block, int64_t head_dim, const Query* queries, __m256 dots[N][4]) {
-  __m256 acc[N][4];  // not `dots`: what may be aliased would be stored at every step
-  const float* q[N];
-#pragma GCC unroll 3
-  for (int n = 0; n < N; ++n) {
-    q[n] = queries[n].q;
-#pragma GCC unroll 4
-    for (int c = 0; c < 4; ++c) acc[n][c] = _mm256_setzero_ps();
-  }
-  for (int64_t d = 0; d < head_dim; ++d) {
-#pragma GCC unroll 4
-    for (int c = 0; c < 4; ++c) {
-      const __m256 key = block.key(d * kPage + c * kLanes);
-#pragma GCC unroll 3
-      for (int n = 0; n < N; ++n) {
-        acc[n][c] = _mm256_fmadd_ps(_mm256_broadcast_ss(q[n] + d), key, acc[n][c]);
-      }
-    }
-  }
-#pragma GCC unroll 3
-  for (int n = 0; n < N; ++n) {
-#pragma GCC unroll 4
-    for (int c = 0; c < 4; ++c) dots[n][c] = acc[n][c];
-  }
-}
+// V of some keys for up to 32 dimensions from d on: key j at data + j * stride.
+struct Values {
+  const float* data;
+  int64_t stride, d, width;
+};
 
-// out[d..] = out * factor + p . V for 32 dimensions. Keys from `count` on are never read: a slot
-// that was not written may hold anything, and 0 * NaN is NaN.
-template <int N, class Block>
-void add_values(const Block& block, int64_t head_dim, int64_t d, int64_t count,
-                const Probabilities& weights, const Query* queries) {
+// out[d..] = out * factor + p . V for N queries. Keys from `count` on are never read: a slot that
+// was not written may hold anything, and 0 * NaN is NaN.
+template <int N>
+void add_values(const Values& values, int64_t count, const Tile& tile, int64_t first) {
   __m256 acc[N][4];
 #pragma GCC unroll 3
   for (int n = 0; n < N; ++n) {
-    const __m256 factor = _mm256_set1_ps(weights.factor[n]);
+    const float* out = tile.queries[first + n].out + values.d;
+    const __m256 factor = _mm256_set1_ps(tile.factor[first + n]);
 #pragma GCC unroll 4
     for (int c = 0; c < 4; ++c) {
-      acc[n][c] = _mm256_mul_ps(_mm256_loadu_ps(queries[n].out + d + c * kLanes), factor);
+      acc[n][c] = _mm256_mul_ps(_mm256_loadu_ps(out + c * kLanes), factor);
     }
   }
+  const float* p = tile.p[first];
   for (int64_t j = 0; j < count; ++j) {
 #pragma GCC unroll 4
     for (int c = 0; c < 4; ++c) {
-      const __m256 value = block.value(j * head_dim + d + c * kLanes);
+      const __m256 value = _mm256_loadu_ps(values.data + j * values.stride + c * kLanes);
 #pragma GCC unroll 3
       for (int n = 0; n < N; ++n) {
-        acc[n][c] = _mm256_fmadd_ps(_mm256_broadcast_ss(weights.p[n] + j), value, acc[n][c]);
+        acc[n][c] = _mm256_fmadd_ps(_mm256_broadcast_ss(p + n * kPage + j), value, acc[n][c]);
       }
     }
   }
 #pragma GCC unroll 3
   for (int n = 0; n < N; ++n) {
+    float* out = tile.queries[first + n].out + values.d;
 #pragma GCC unroll 4
-    for (int c = 0; c < 4; ++c) _mm256_storeu_ps(queries[n].out + d + c * kLanes, acc[n][c]);
+    for (int c = 0; c < 4; ++c) _mm256_storeu_ps(out + c * kLanes, acc[n][c]);
   }
 }
 
-// The same for the 1 to 8 dimensions from d on.
-template <int N, class Block>
-void add_values_part(const Block& block, int64_t head_dim, int64_t d, int64_t count,
-                     const Probabilities& weights, const Query* queries) {
-  const int64_t left = head_dim - d;
-  __m256 acc[N];
-  for (int n = 0; n < N; ++n) {
-    acc[n] = _mm256_mul_ps(load_part(queries[n].out + d, left), _mm256_set1_ps(weights.factor[n]));
-  }
-  for (int64_t j = 0; j < count; ++j) {
-    const __m256 value = block.value_part(j * head_dim + d, left);
-    for (int n = 0; n < N; ++n) {
-      acc[n] = _mm256_fmadd_ps(_mm256_broadcast_ss(weights.p[n] + j), value, acc[n]);
+// The same for one query and fewer than 32 dimensions.
+void add_values_part(const Values& values, int64_t count, const Tile& tile, int64_t i) {
+  const __m256 factor = _mm256_set1_ps(tile.factor[i]);
+  for (int64_t d = 0; d < values.width; d += kLanes) {
+    const int64_t left = values.width - d;
+    float* out = tile.queries[i].out + values.d + d;
+    __m256 acc = _mm256_mul_ps(load_part(out, left), factor);
+    for (int64_t j = 0; j < count; ++j) {
+      const __m256 value = load_part(values.data + j * values.stride + d, left);
+      acc = _mm256_fmadd_ps(_mm256_broadcast_ss(tile.p[i] + j), value, acc);
     }
-  }
-  for (int n = 0; n < N; ++n) store_part(queries[n].out + d, acc[n], left);
-}
-
-// N queries that all see the first `count` keys of the block.
-template <int N, class Block>
-void step(const AttentionShape& shape, const Block& block, int64_t count, Query* queries) {
-  Probabilities weights;
-  __m256 dots[N][4];
-  scores<N>(block, shape.head_dim, queries, dots);
-  for (int n = 0; n < N; ++n) {
-    softmax_step(queries[n], dots[n], shape.scale, count, weights.p[n], &weights.factor[n]);
-  }
-  int64_t d = 0;
-  for (; d + 4 * kLanes <= shape.head_dim; d += 4 * kLanes) {
-    add_values<N>(block, shape.head_dim, d, count, weights, queries);
-  }
-  for (; d < shape.head_dim; d += kLanes) {
-    add_values_part<N>(block, shape.head_dim, d, count, weights, queries);
+    store_part(out, acc, left);
   }
 }
 
@@ -175,51 +196,69 @@ int64_t visible(const Query& query, int64_t first) {
   return least(query.position - first + 1, kPage);
 }
 
-template <class Block>
-void attend_block(const AttentionShape& shape, const Block& block, int64_t first, Query* queries,
-                  int64_t size) {
-  for (int64_t i = 0; i < size;) {
-    const int64_t count = visible(queries[i], first);
+void add_values(const Values& values, int64_t first, const Tile& tile) {
+  for (int64_t i = 0; i < tile.size;) {
+    const int64_t count = visible(tile.queries[i], first);
     int64_t width = 1;
-    while (width < kQueries && i + width < size && visible(queries[i + width], first) == count) {
+    while (width < kQueries && i + width < tile.size &&
+           visible(tile.queries[i + width], first) == count) {
       ++width;
     }
-    if (count > 0) {
-      if (width == 3) step<3>(shape, block, count, queries + i);
-      if (width == 2) step<2>(shape, block, count, queries + i);
-      if (width == 1) step<1>(shape, block, count, queries + i);
+    if (values.width < kValuePart) {
+      for (int64_t n = 0; n < width; ++n) add_values_part(values, count, tile, i + n);
+    } else {
+      if (width == 3) add_values<3>(values, count, tile, i);
+      if (width == 2) add_values<2>(values, count, tile, i);
+      if (width == 1) add_values<1>(values, count, tile, i);
     }
     i += width;
   }
 }
 
-// Both planes as float32, [2][32 * head_dim]: they are contiguous in the page.
-void decode_block(const uint16_t* planes, int64_t head_dim, float* out) {
-  for (int64_t i = 0; i < 2 * kPage * head_dim; i += kLanes) {
-    _mm256_store_ps(out + i, load_half(planes + i));
+// All queries of the tile against the block at positions first.. .
+void attend_block(const AttentionShape& shape, const Block& block, int64_t first,
+                  const Tile& tile) {
+  score(shape, block, tile);
+  for (int64_t i = 0; i < tile.size; ++i) {
+    Query& query = tile.queries[i];
+    tile.factor[i] = softmax_step(query, shape.scale, visible(query, first), tile.p[i]);
+  }
+  alignas(64) float buffer[kPage * kValuePart];
+  // The last query sees the most keys.
+  const int64_t count = visible(tile.queries[tile.size - 1], first);
+  for (int64_t d = 0; d < shape.head_dim; d += kValuePart) {
+    const int64_t width = least(kValuePart, shape.head_dim - d);
+    Values values{nullptr, shape.head_dim, d, width};
+    if (block.half) {
+      for (int64_t j = 0; j < count; ++j) {
+        as_floats(block, block.values, j * shape.head_dim + d, width, buffer + j * kValuePart);
+      }
+      values.data = buffer;
+      values.stride = kValuePart;
+    } else {
+      values.data = reinterpret_cast<const float*>(block.values) + d;
+    }
+    add_values(values, first, tile);
   }
 }
 
 void attend_tile(const AttentionShape& shape, const int32_t* pages, const void* arena,
                  int64_t kv_head, Query* queries, int64_t size) {
-  alignas(64) float buffer[2 * kPage * kMaxHeadDim];
+  alignas(64) float p[kTile][kPage];
+  float factor[kTile];
   const int64_t dim = shape.head_dim;
   for (int64_t i = 0; i < size; ++i) {
     for (int64_t d = 0; d < dim; ++d) queries[i].out[d] = 0.0F;
   }
+  int64_t begin = 0;  // queries before it have seen all of their keys
   for (int64_t first = 0; first <= queries[size - 1].position; first += kPage) {
-    const uint8_t* plane = plane_at(shape, arena, pages[first / kPage], 2 * kv_head);
-    const auto* floats = reinterpret_cast<const float*>(plane);
-    const auto* halves = reinterpret_cast<const uint16_t*>(plane);
-    if (shape.kv_half && size == 1 && dim % kLanes == 0) {
-      attend_block(shape, HalfBlock{halves, halves + kPage * dim}, first, queries, size);
-      continue;
-    }
-    if (shape.kv_half) {
-      decode_block(halves, dim, buffer);
-      floats = buffer;
-    }
-    attend_block(shape, FloatBlock{floats, floats + kPage * dim}, first, queries, size);
+    while (queries[begin].position < first) ++begin;
+    const int32_t* page = pages + first / kPage;
+    const bool last = first + kPage > queries[size - 1].position;
+    const uint8_t* plane = plane_at(shape, arena, page[0], 2 * kv_head);
+    const int64_t next = last ? 0 : (page[1] - page[0]) * shape.page_bytes();
+    const Block block{plane, plane + plane_bytes(shape), next, shape.kv_half};
+    attend_block(shape, block, first, Tile{queries + begin, size - begin, p, factor});
   }
   for (int64_t i = 0; i < size; ++i) {
     const __m256 total = _mm256_set1_ps(queries[i].total);

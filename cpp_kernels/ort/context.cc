@@ -32,6 +32,16 @@ const Rotary& OpContext::rotary(const float* inv_freq, int64_t half, const int32
   return rotary_;
 }
 
+void OpContext::spend(const char* op, double seconds) {
+  for (OpTime& time : times) {
+    if (time.name == op) {
+      time.seconds += seconds;
+      return;
+    }
+  }
+  times.push_back({op, seconds});
+}
+
 void* OpContext::scratch(size_t index, size_t bytes) {
   if (scratch_.size() <= index) scratch_.resize(index + 1);
   Scratch& buffer = scratch_[index];

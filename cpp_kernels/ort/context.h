@@ -40,16 +40,30 @@ struct Rotary {
   std::vector<float> cos, sin;
 };
 
+// Seconds spent in all calls of one op.
+struct OpTime {
+  const char* name;
+  double seconds;
+};
+
+class Device;  // ort/cuda/device.h
+
 struct OpContext {
   OrtFunctions ort;
   const KernelTable* table = nullptr;
+  Activations activations = Activations::kFloat32;  // beside int4 and int8 weights
   Parallel* parallel = nullptr;
+  Device* device = nullptr;            // with a GPU
   std::atomic<bool> cancelled{false};  // polled between blocks of work
   uint64_t forward = 0;                // counts forwards: the key of the rotary cache
+  std::vector<OpTime> times;           // of every op that ran; touched by the forward's thread only
 
   // Rotary factors for the packed rows of this forward, computed by the first layer that asks.
   const Rotary& rotary(const float* inv_freq, int64_t half, const int32_t* segments,
                        int64_t segment_count, int64_t rows);
+
+  // Adds to the time of the op with that name, one of the constants of the op classes.
+  void spend(const char* op, double seconds);
 
   // Scratch of the running op, kept from call to call; one op runs at a time.
   void* scratch(size_t index, size_t bytes);

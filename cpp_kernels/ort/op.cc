@@ -102,4 +102,10 @@ void* Call::output(size_t index, const std::vector<int64_t>& shape) const {
   return data;
 }
 
+void* Call::stream() const {
+  void* stream = nullptr;
+  check(context_.ort, context_.ort.KernelContext_GetGPUComputeStream(kernel_, &stream));
+  return stream;
+}
+
 }  // namespace stepguard

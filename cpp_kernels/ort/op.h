@@ -1,10 +1,12 @@
 // The small frame that turns a C++ class into an ONNX Runtime custom op.
 //
 // An op class Kernel has: static constexpr name, inputs (list of Port), outputs; a constructor from
-// (OpContext&, const NodeInfo&) and `void compute(Call&)`. Whatever it throws becomes a status with
+// (OpContext&, const NodeInfo&) and `void compute(Call&)`; with outputs that are not float32 also a
+// static output_type(index). Whatever it throws becomes a status with
 // the node's name: no exception crosses into ONNX Runtime.
 #pragma once
 
+#include <chrono>
 #include <exception>
 #include <string>
 #include <vector>
@@ -26,6 +28,7 @@ class OpError : public std::exception {
 struct Port {
   ONNXTensorElementDataType type;
   bool optional = false;
+  bool host = false;  // an operation on a GPU reads it on the host
 };
 
 struct Tensor {
@@ -67,6 +70,7 @@ class Call {
   // Checks rank and sizes; a negative expected size takes any.
   Tensor input(size_t index, const char* name, std::vector<int64_t> shape) const;
   void* output(size_t index, const std::vector<int64_t>& shape) const;
+  void* stream() const;  // of the GPU; null on a CPU
   OpContext& context() const { return context_; }
 
  private:
@@ -80,9 +84,20 @@ void require(bool condition, const char* name, const std::string& expected, int6
 // The OrtCustomOp object of one op class, bound to one engine.
 struct BoundOp : OrtCustomOp {
   OpContext* context = nullptr;
+  const char* provider = nullptr;  // null: the CPU's
 };
 
 OrtStatus* op_failure(OpContext& context, const std::string& node, const char* text) noexcept;
+
+// The overload with `int` is the better match where the class has the function.
+template <typename Kernel>
+auto output_type(size_t index, int) -> decltype(Kernel::output_type(index)) {
+  return Kernel::output_type(index);
+}
+template <typename Kernel>
+ONNXTensorElementDataType output_type(size_t, long) {
+  return kOrtFloat;
+}
 
 template <typename Kernel>
 class OpKernel {
@@ -92,16 +107,20 @@ class OpKernel {
     op.context = &context;
     op.version = kOrtApiVersion;
     op.GetName = [](const OrtCustomOp*) { return Kernel::name; };
-    op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
+    op.GetExecutionProviderType = [](const OrtCustomOp* self) {
+      return static_cast<const BoundOp*>(self)->provider;
+    };
     op.GetInputType = [](const OrtCustomOp*, size_t i) { return Kernel::inputs()[i].type; };
     op.GetInputTypeCount = [](const OrtCustomOp*) { return Kernel::inputs().size(); };
-    op.GetOutputType = [](const OrtCustomOp*, size_t) { return kOrtFloat; };
+    op.GetOutputType = [](const OrtCustomOp*, size_t i) { return output_type<Kernel>(i, 0); };
     op.GetOutputTypeCount = [](const OrtCustomOp*) { return Kernel::outputs; };
     op.GetInputCharacteristic = [](const OrtCustomOp*, size_t i) {
       return Kernel::inputs()[i].optional ? INPUT_OUTPUT_OPTIONAL : INPUT_OUTPUT_REQUIRED;
     };
     op.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
-    op.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return OrtMemTypeDefault; };
+    op.GetInputMemoryType = [](const OrtCustomOp*, size_t i) {
+      return Kernel::inputs()[i].host ? OrtMemTypeCPUInput : OrtMemTypeDefault;
+    };
     op.GetStartVersion = [](const OrtCustomOp*) { return 1; };
     op.GetEndVersion = [](const OrtCustomOp*) { return 1; };
     op.CreateKernelV2 = create;
@@ -135,7 +154,10 @@ class OpKernel {
     try {
       Call call(self->context_, kernel_context);
       if (self->context_.cancelled.load(std::memory_order_relaxed)) throw OpError("cancelled");
+      const auto begin = std::chrono::steady_clock::now();
       self->kernel_.compute(call);
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+      self->context_.spend(Kernel::name, took.count());
       return nullptr;
     } catch (const std::exception& error) {
       return op_failure(self->context_, self->node_, error.what());

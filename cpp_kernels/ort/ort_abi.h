@@ -21,13 +21,14 @@ struct OrtTypeInfo;
 struct OrtTensorTypeAndShapeInfo;
 struct OrtShapeInferContext;
 struct OrtCustomOp;
+struct OrtCUDAProviderOptionsV2;
 
 enum OrtErrorCode { ORT_OK = 0, ORT_FAIL = 1, ORT_INVALID_ARGUMENT = 2, ORT_RUNTIME_EXCEPTION = 6 };
 enum OrtLoggingLevel { ORT_LOGGING_LEVEL_FATAL = 4 };
 enum OrtAllocatorType { OrtDeviceAllocator = 0 };
-enum OrtMemType { OrtMemTypeDefault = 0 };
+enum OrtMemType { OrtMemTypeCPUInput = -2, OrtMemTypeDefault = 0 };
 enum ExecutionMode { ORT_SEQUENTIAL = 0 };
-enum GraphOptimizationLevel { ORT_DISABLE_ALL = 0, ORT_ENABLE_BASIC = 1 };
+enum GraphOptimizationLevel { ORT_DISABLE_ALL = 0, ORT_ENABLE_BASIC = 1, ORT_ENABLE_EXTENDED = 2 };
 enum OrtCustomOpInputOutputCharacteristic { INPUT_OUTPUT_REQUIRED = 0, INPUT_OUTPUT_OPTIONAL = 1 };
 enum ONNXTensorElementDataType {
   kOrtAny = 0,
@@ -35,6 +36,7 @@ enum ONNXTensorElementDataType {
   kOrtUint8 = 2,
   kOrtInt8 = 3,
   kOrtInt32 = 6,
+  kOrtInt64 = 7,
   kOrtFloat16 = 10
 };
 

@@ -1,6 +1,8 @@
 // The segment table of a batch, as the ops read it: [S, 8] int32.
 #pragma once
 
+#include <algorithm>
+
 #include "op.h"
 
 namespace stepguard {
@@ -55,6 +57,14 @@ inline SegmentTable read_segments(const Call& call, size_t segments_index, size_
   }
   require(next == rows, "segments", std::to_string(rows) + " rows in all", next);
   return table;
+}
+
+// The index of the segment that a row of the batch belongs to. Segments without rows begin where
+// the next one does; the last that begins has the row.
+inline int64_t segment_of(const SegmentTable& table, int32_t row) {
+  const auto behind = [](int32_t value, const SegmentRow& one) { return value < one.first_row; };
+  const SegmentRow* end = table.segments + table.count;
+  return std::upper_bound(table.segments, end, row, behind) - 1 - table.segments;
 }
 
 }  // namespace stepguard

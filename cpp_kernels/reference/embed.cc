@@ -43,4 +43,13 @@ float read_row(const float* x, int64_t id, const void* table, const uint16_t* sc
   return static_cast<float>(sum);
 }
 
+void read_rows(const float* x, int64_t rows, int64_t begin, int64_t end, const void* table,
+               const uint16_t* scales, int64_t width, float* y) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t id = begin; id < end; ++id) {
+      *y++ = read_row(x + r * width, id, table, scales, width);
+    }
+  }
+}
+
 }  // namespace stepguard::reference

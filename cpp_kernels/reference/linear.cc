@@ -1,6 +1,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "integer_rows.h"
 #include "reference/table.h"
 
 namespace stepguard::reference {
@@ -37,7 +38,7 @@ void decode_block(const LinearWeight& w, int64_t panel, int64_t lane, int64_t k,
 void dot_rows(const LinearCall& call, int64_t row, int64_t rows, int64_t panel, int64_t lane,
               double* sums) {
   const LinearWeight& w = call.weight;
-  const float* x = static_cast<const float*>(call.packed) + row * w.k;
+  const double* x = static_cast<const double*>(call.packed) + row * w.k;
   double weights[kBlock];
   for (int64_t i = 0; i < rows; ++i) sums[i] = 0.0;
   for (int64_t k = 0; k < w.k; k += kBlock) {
@@ -71,19 +72,44 @@ void plain_column(const LinearCall& call, int64_t row, int64_t rows, int64_t col
   }
 }
 
-}  // namespace
-
-int64_t linear_blocks(int64_t rows) { return rows; }
-
-size_t linear_packed_bytes(WeightFormat, int64_t rows, int64_t k) {
-  return static_cast<size_t>(rows * k) * sizeof(float);
+// A row as the integers that it is rounded to, times their scales: exact in double.
+void round_row(const float* x, int64_t k, float levels, double* y) {
+  for (int64_t begin = 0; begin < k; begin += kBlock) {
+    const int64_t end = least(begin + kBlock, k);
+    uint32_t most = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      const float magnitude = std::fabs(x[i]);
+      uint32_t bits;
+      std::memcpy(&bits, &magnitude, sizeof bits);
+      most = bits > most ? bits : most;
+    }
+    const IntegerScale scale = integer_scale(most, levels);
+    for (int64_t i = begin; i < end; ++i) {
+      const float value = scale.inverse == 0.0F ? 0.0F : std::nearbyint(x[i] * scale.inverse);
+      y[i] = double{scale.scale} * value;
+    }
+  }
 }
 
-void linear_pack(WeightFormat, const float* x, int64_t, int64_t k, int64_t block_begin,
-                 int64_t block_end, void* packed) {
-  if (block_begin >= block_end || k == 0) return;
-  std::memcpy(static_cast<float*>(packed) + block_begin * k, x + block_begin * k,
-              static_cast<size_t>((block_end - block_begin) * k) * sizeof(float));
+}  // namespace
+
+int64_t linear_blocks(const LinearInput& input) { return input.rows; }
+
+size_t linear_packed_bytes(const LinearInput& input) {
+  return static_cast<size_t>(input.rows * input.k) * sizeof(double);
+}
+
+void linear_pack(const LinearInput& input, const float* x, int64_t block_begin, int64_t block_end,
+                 void* packed) {
+  for (int64_t row = block_begin; row < block_end; ++row) {
+    const float* from = x + row * input.k;
+    double* to = static_cast<double*>(packed) + row * input.k;
+    if (input.activations == Activations::kInt8) {
+      round_row(from, input.k, integer_levels(input.format), to);
+    } else {
+      for (int64_t i = 0; i < input.k; ++i) to[i] = from[i];
+    }
+  }
 }
 
 void linear(const LinearCall& call, int64_t unit_begin, int64_t unit_end) {

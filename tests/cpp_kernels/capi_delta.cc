@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels.h"
+#include "tested_tables.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -13,7 +13,7 @@ using stepguard::KernelTable;
 
 EXPORT const char* sg_sigmoid_gate(const char* name, const float* gate, int64_t gate_stride,
                                    int64_t rows, int64_t width, float* x, int64_t stride) {
-  const KernelTable* table = stepguard::find_table(name);
+  const KernelTable* table = stepguard::tested_table(name);
   if (table == nullptr) return nullptr;
   table->sigmoid_gate(gate, gate_stride, rows, width, x, stride);
   return table->name;
@@ -22,7 +22,7 @@ EXPORT const char* sg_sigmoid_gate(const char* name, const float* gate, int64_t 
 // One segment; `unit_cut` units and `head_cut` heads a call, as threads would.
 EXPORT const char* sg_delta(const char* name, const DeltaShape* shape, const DeltaCall* call,
                             int64_t unit_cut, int64_t head_cut) {
-  const KernelTable* table = stepguard::find_table(name);
+  const KernelTable* table = stepguard::tested_table(name);
   if (table == nullptr) return nullptr;
   const int64_t units = 2 * shape->k_heads + shape->v_heads;
   for (int64_t u = 0; u < units; u += unit_cut) {

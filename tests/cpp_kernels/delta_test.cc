@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "tested_tables.h"
 
 namespace {
 
@@ -117,13 +118,14 @@ void test_sigmoid_gate(const KernelTable& table, const KernelTable& reference) {
 
 }  // namespace
 
-int main() {
-  size_t count = 0;
-  const KernelTable* const* tables = available_tables(&count);
-  for (size_t i = 0; i < count; ++i) {
-    test_delta(*tables[i], *tables[count - 1]);
-    test_sigmoid_gate(*tables[i], *tables[count - 1]);
+namespace stepguard {
+
+int run_delta_tests(const Tables& tables) {
+  for (const KernelTable* table : tables) {
+    test_delta(*table, *tables.back());
+    test_sigmoid_gate(*table, *tables.back());
   }
-  std::printf("%zu tables, %d failures\n", count, failures);
-  return failures == 0 ? 0 : 1;
+  return failures;
 }
+
+}  // namespace stepguard

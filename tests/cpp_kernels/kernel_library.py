@@ -11,6 +11,7 @@ import numpy.typing as npt
 from kernel_types import Array, Floats, Guarded, Shape, Weights
 
 FORMATS = {"float32": 0, "int8": 1, "int4": 2}
+ACTIVATIONS = {"fp32": 0, "int8": 1}
 EPILOGUES = {"none": 0, "residual": 1, "swiglu": 2}
 
 
@@ -105,6 +106,15 @@ class Kernels:
         self._call("sg_read_row", table, *arguments, _pointer(y.array))
         return np.float32(y.checked()[0])
 
+    def read_rows(
+        self, table: str, x: Floats, begin: int, end: int, data: Array, scales: Array | None
+    ) -> Floats:
+        y = Guarded(x.shape[0], end - begin)
+        rows, first, last, width = _longs(x.shape[0], begin, end, x.shape[1])
+        arguments = (_pointer(x), rows, first, last, _pointer(data), _pointer(scales), width)
+        self._call("sg_read_rows", table, *arguments, _pointer(y.array))
+        return y.checked()
+
     def linear(
         self,
         table: str,
@@ -112,6 +122,7 @@ class Kernels:
         x: Floats,
         epilogue: str = "none",
         residual: Floats | None = None,
+        activations: str = "fp32",
         block_cut: int = 1 << 40,
         unit_cut: int = 1 << 40,
     ) -> Floats:
@@ -120,6 +131,7 @@ class Kernels:
             "sg_linear",
             table,
             ctypes.c_int32(FORMATS[weights.format]),
+            ctypes.c_int32(ACTIVATIONS[activations]),
             *_longs(weights.n, weights.k),
             _pointer(weights.data),
             _pointer(weights.scales),

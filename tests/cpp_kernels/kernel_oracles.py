@@ -129,8 +129,22 @@ def pack_int4(values: npt.NDArray[np.int64]) -> Array:
     return np.ascontiguousarray(words.transpose(1, 0, 2)).astype("<u4")
 
 
+def round_rows(x: Floats, weight_format: str) -> Doubles:
+    """What rows [r, k] stand for once every 32 of them are integers that share a scale."""
+    levels = np.float32({"int4": 127, "int8": 32767}[weight_format])
+    rows, k = x.shape
+    blocks = np.zeros((rows, -(-k // BLOCK), BLOCK), np.float32)
+    blocks.reshape(rows, blocks.shape[1] * BLOCK)[:, :k] = x
+    most = np.abs(blocks).max(axis=2, keepdims=True)
+    used = np.isfinite(most) & (most >= np.float32(2.0**-100))
+    safe = np.where(used, most, np.float32(1))
+    integers = np.rint(np.where(used, blocks, np.float32(0)) * (levels / safe))
+    scales = np.where(used, safe / levels, np.where(np.isfinite(most), 0, np.nan))
+    return (scales.astype(np.float64) * integers).reshape(rows, blocks.shape[1] * BLOCK)[:, :k]
+
+
 def linear(
-    weights: Weights, x: Floats, epilogue: str, residual: Floats | None
+    weights: Weights, x: npt.NDArray[Any], epilogue: str, residual: Floats | None
 ) -> tuple[Doubles, Doubles]:
     """The result and the magnitude its error is measured against."""
     exact = x.astype(np.float64)

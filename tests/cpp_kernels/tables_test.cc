@@ -10,6 +10,7 @@
 
 #include "cpu_features.h"
 #include "kernels.h"
+#include "tested_tables.h"
 
 namespace {
 
@@ -102,13 +103,25 @@ void test_table_rows(const KernelTable& table, const KernelTable& reference) {
 std::vector<float> run_linear(const KernelTable& table, LinearCall call, const float* x) {
   const bool pair = call.epilogue == Epilogue::kSwiGlu;
   const LinearWeight& w = call.weight;
-  std::vector<float> packed(table.linear_packed_bytes(w.format, call.rows, w.k) / sizeof(float));
-  table.linear_pack(w.format, x, call.rows, w.k, 0, table.linear_blocks(call.rows), packed.data());
+  const LinearInput input{w.format, call.activations, call.rows, w.k};
+  std::vector<float> packed(table.linear_packed_bytes(input) / sizeof(float));
+  table.linear_pack(input, x, 0, table.linear_blocks(input), packed.data());
   std::vector<float> y(static_cast<size_t>(call.rows * (pair ? w.n / 2 : w.n)));
   call.packed = packed.data();
   call.y = y.data();
   table.linear(call, 0, blocks(pair ? w.n / 2 : w.n, kPanel));
   return y;
+}
+
+void compare_linear(const KernelTable& table, const KernelTable& reference, const LinearCall& call,
+                    const float* x) {
+  const LinearWeight& w = call.weight;
+  close(run_linear(table, call, x), run_linear(reference, call, x),
+        std::string(table.name) + " linear n " + std::to_string(w.n) + " k " + std::to_string(w.k) +
+            " rows " + std::to_string(call.rows) + " format " +
+            std::to_string(static_cast<int>(w.format)) + " activations " +
+            std::to_string(static_cast<int>(call.activations)),
+        2e-4F);
 }
 
 void test_linear(const KernelTable& table, const KernelTable& reference) {
@@ -137,11 +150,11 @@ void test_linear(const KernelTable& table, const KernelTable& reference) {
               {WeightFormat::kInt4, n, k, int4.data(), scales.data(), added}};
           for (const LinearWeight& weight : weights) {
             call.weight = weight;
-            close(run_linear(table, call, x.data()), run_linear(reference, call, x.data()),
-                  std::string(table.name) + " linear n " + std::to_string(n) + " k " +
-                      std::to_string(k) + " rows " + std::to_string(rows) + " format " +
-                      std::to_string(static_cast<int>(weight.format)),
-                  2e-4F);
+            compare_linear(table, reference, call, x.data());
+            if (weight.format == WeightFormat::kFloat32) continue;
+            call.activations = Activations::kInt8;
+            compare_linear(table, reference, call, x.data());
+            call.activations = Activations::kFloat32;
           }
         }
       }
@@ -226,21 +239,31 @@ void test_dispatch() {
   check(missing_for_avx2(features) == "fma", "fma missing");
   features.fma = true;
   check(missing_for_avx2(features).empty(), "nothing missing");
+  check(missing_for_avxvnni(features) == "avx_vnni", "avx_vnni missing");
+  features.avx512f = features.avx512bw = features.avx512dq = features.avx512_vnni = true;
+  check(missing_for_avx512(features) == "avx512vl, zmm registers saved by the operating system",
+        "avx512vl missing");
+  features.avx512vl = features.zmm_saved = true;
+  check(missing_for_avx512(features).empty(), "nothing missing for avx512");
+  features.amx_tile = features.amx_int8 = features.amx_bf16 = true;
+  check(missing_for_amx(features) == "tiles permitted by the operating system", "no permission");
+  check(missing_for_neon(features) == "asimddp", "not an aarch64");
 }
 
 }  // namespace
 
-int main() {
+namespace stepguard {
+
+int run_table_tests(const Tables& tables) {
   test_dispatch();
-  size_t count = 0;
-  const KernelTable* const* tables = available_tables(&count);
-  const KernelTable& reference = *tables[count - 1];
-  for (size_t i = 0; i < count; ++i) {
-    test_rms_norm(*tables[i], reference);
-    test_table_rows(*tables[i], reference);
-    test_linear(*tables[i], reference);
-    test_attention(*tables[i], reference);
+  const KernelTable& reference = *tables.back();
+  for (const KernelTable* table : tables) {
+    test_rms_norm(*table, reference);
+    test_table_rows(*table, reference);
+    test_linear(*table, reference);
+    test_attention(*table, reference);
   }
-  std::printf("%zu tables, %d failures\n", count, failures);
-  return failures == 0 ? 0 : 1;
+  return failures;
 }
+
+}  // namespace stepguard

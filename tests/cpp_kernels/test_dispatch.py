@@ -13,7 +13,7 @@ from kernel_library import Kernels
 from kernel_oracles import make_weights, normal
 
 # Every table that the other tests are parametrised over.
-TESTED = {"generic", "avx2"}
+TESTED = {"generic", "avx2", "avxvnni", "avx512", "amx", "neon", "cuda-emulated"}
 
 
 def test_generic_is_last_and_every_table_is_tested(kernels: Kernels) -> None:
@@ -30,19 +30,30 @@ def test_problems(kernels: Kernels) -> None:
     assert kernels.problem("sse9") == "unknown name"
     assert kernels.problem("") == "unknown name"
     assert kernels.problem("AVX2") == "unknown name"
-    assert kernels.problem("amx") == "not in this build"
-    if "avx2" not in kernels.tables():
-        problem = kernels.problem("avx2")
+    foreign = "neon" if platform.machine() == "x86_64" else "avx2"
+    assert kernels.problem(foreign) == "not in this build"
+    for name in TESTED - set(kernels.tables()):
+        problem = kernels.problem(name)
         assert problem is not None
         assert problem == "not in this build" or problem.startswith("this CPU lacks ")
 
 
-def test_avx2_is_found_where_linux_lists_it(kernels: Kernels) -> None:
+LISTED = {
+    "avx2": {"avx2", "fma", "f16c"},
+    "avxvnni": {"avx2", "fma", "f16c", "avx_vnni"},
+    "avx512": {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
+}
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_a_table_is_found_where_linux_lists_it(kernels: Kernels, name: str) -> None:
     cpuinfo = Path("/proc/cpuinfo")
     if platform.machine() != "x86_64" or not cpuinfo.exists():
         pytest.skip("not an x86-64 Linux")
     flags = set(cpuinfo.read_text(errors="replace").split())
-    assert ("avx2" in kernels.tables()) == ({"avx2", "fma", "f16c"} <= flags)
+    if kernels.problem(name) == "not in this build":
+        pytest.skip("the compiler is too old for this table")
+    assert (name in kernels.tables()) == (LISTED[name] <= flags)
 
 
 def test_tables_round_differently(kernels: Kernels) -> None:
@@ -57,14 +68,17 @@ def test_tables_round_differently(kernels: Kernels) -> None:
     assert (fast == plain).mean() < 0.5
 
 
-def test_avx2_code_is_not_shared(kernels: Kernels) -> None:
-    """A weak symbol of an avx2 file could become the one copy that every caller uses."""
+@pytest.mark.parametrize(
+    ("name", "files"), [("avx2", 5), ("avxvnni", 2), ("avx512", 2), ("amx", 2)]
+)
+def test_code_of_a_newer_cpu_is_not_shared(kernels: Kernels, name: str, files: int) -> None:
+    """A weak symbol of such a file could become the one copy that every caller uses."""
     nm = shutil.which("nm")
-    if nm is None or kernels.problem("avx2") is not None:
-        pytest.skip("no nm or no avx2 table")
-    objects = kernels.folder / "CMakeFiles" / "stepguard_kernels.dir" / "avx2"
+    if nm is None or kernels.problem(name) == "not in this build":
+        pytest.skip("no nm or no such table")
+    objects = kernels.folder / "CMakeFiles" / "stepguard_kernels.dir" / name
     sources = sorted(objects.glob("*.o"))
-    assert len(sources) >= 5
+    assert len(sources) >= files
     for path in sources:
         symbols = subprocess.run(
             [nm, str(path)], capture_output=True, text=True, check=True

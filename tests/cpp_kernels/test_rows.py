@@ -62,6 +62,21 @@ def test_table_rows(kernels: Kernels, table: str, width: int, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["int8", "float32"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_many_rows_are_single_rows(kernels: Kernels, table: str, width: int, kind: str) -> None:
+    """Bit for bit, however many there are and wherever the range is cut."""
+    rng = np.random.default_rng(width)
+    data, scales, _ = _table(rng, width, kind)
+    x = normal(rng, 5, width)
+    single = [[kernels.read_row(table, row, id, data, scales) for id in range(9)] for row in x]
+    expected = np.array(single, np.float32)
+    for rows in range(6):
+        for begin, end in ((0, 9), (3, 4), (8, 9), (5, 5)):
+            got = kernels.read_rows(table, x[:rows], begin, end, data, scales)
+            assert same_bits(got, expected[:rows, begin:end])
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32"])
 def test_read_row_spreads_nan(kernels: Kernels, table: str, kind: str) -> None:
     rng = np.random.default_rng(1)
     data, scales, _ = _table(rng, 45, kind)

@@ -1,0 +1,162 @@
+// Rows rounded to integers and weights as they are. For every 32 along k a column has one integer
+// sum, exact whatever the order, and then one multiply-add in float32: the float32 chain is the
+// only order there is, the same in every tile.
+//
+// What instructions a step has is a Kind (Int4, Int8) of the instruction set: it packs 32 elements
+// of a row to words, one a step, and multiplies a word with the same step of the weights of 16
+// columns. A step is 4 k, or 2 k where rows have 16 bits.
+#pragma once
+
+#include "vector/linear_rows.h"
+#include "vector/round.h"
+
+namespace stepguard::STEPGUARD_TABLE {
+namespace {
+
+// 32 elements along k of a block of rows.
+template <class Kind, int Rows>
+struct Record {
+  uint32_t x[Kind::kSteps][Rows];
+  int32_t start[Rows];  // what the sums of a row begin with
+  float scale[Rows];
+};
+
+// One row's share of a record.
+template <class Kind>
+constexpr int64_t kRowBytes = sizeof(Record<Kind, 1>);
+
+// `blocks` blocks of 32 k of a panel: sums [Rows][16] += x . w.
+template <class Kind, int Rows>
+void integer_tile(const void* x, const uint8_t* data, const uint16_t* scales, int64_t blocks,
+                  float* sums) {
+  constexpr int64_t kAhead = 2048;
+  const auto* record = static_cast<const Record<Kind, Rows>*>(x);
+  for (int64_t i = 0; i < blocks; ++i, ++record) {
+    // Panels are too short a run for the CPU to notice.
+    for (int64_t line = 0; line < Kind::kBlockBytes; line += 64) prefetch(data + kAhead + line);
+    typename Kind::Sum sum[Rows][kParts];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kParts; ++p) sum[r][p] = Kind::start(record->start[r]);
+    }
+    typename Kind::Shared shared[kParts] = {};
+#pragma GCC unroll 16
+    for (int step = 0; step < Kind::kSteps; ++step) {
+      Integers w[kParts];
+#pragma GCC unroll 4
+      for (int p = 0; p < kParts; ++p) {
+        w[p] = Kind::unpack(data, step, p);
+        Kind::share(shared[p], w[p], step);
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) {
+        const auto value = Kind::row(record->x[step][r]);
+#pragma GCC unroll 4
+        for (int p = 0; p < kParts; ++p) Kind::multiply(sum[r][p], w[p], value, step);
+      }
+    }
+#pragma GCC unroll 4
+    for (int p = 0; p < kParts; ++p) {
+      const Vec scale = load_half(scales + p * kLanes);
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) {
+        float* to = sums + r * kPanel + p * kLanes;
+        const Vec total = to_floats(Kind::total(sum[r][p], shared[p]));
+        store(to, fma(mul(splat(record->scale[r]), scale), total, load(to)));
+      }
+    }
+    data += Kind::kBlockBytes;
+    scales += kPanel;
+  }
+}
+
+using IntegerTile = void (*)(const void*, const uint8_t*, const uint16_t*, int64_t, float*);
+
+template <class Kind, int... R>
+constexpr ByRows<IntegerTile, sizeof...(R)> integer_tiles(std::integer_sequence<int, R...>) {
+  return {{integer_tile<Kind, R + 1>...}};
+}
+
+template <class Kind>
+void accumulate_panel(const LinearCall& call, int64_t panel, const Group& group, float* sums) {
+  static constexpr auto tiles =
+      integer_tiles<Kind>(std::make_integer_sequence<int, kIntegerRows>());
+  constexpr int64_t kStep = 32;  // blocks whose weights stay in the first cache for all rows
+  const LinearWeight& w = call.weight;
+  const int64_t blocks = (w.k + kBlock - 1) / kBlock;
+  const auto* data = static_cast<const uint8_t*>(w.data) + panel * blocks * Kind::kBlockBytes;
+  const uint16_t* scales = w.scales + panel * blocks * kPanel;
+  for (int64_t first = 0; first < blocks; first += kStep) {
+    for (int64_t b = group.begin; b < group.end; ++b) {
+      const int64_t start = block_start(group.split, b);
+      const int64_t rows = block_rows(group.split, b);
+      const auto* x = static_cast<const uint8_t*>(call.packed) +
+                      (start * blocks + first * rows) * kRowBytes<Kind>;
+      tiles[rows](x, data + first * Kind::kBlockBytes, scales + first * kPanel,
+                  least(kStep, blocks - first), sums + (start - group.first) * kPanel);
+    }
+  }
+}
+
+template <class Kind, int Rows>
+void pack_block(const LinearInput& input, const float* x, void* packed) {
+  auto* record = static_cast<Record<Kind, Rows>*>(packed);
+  const float levels = integer_levels(input.format);
+  for (int64_t k = 0; k < input.k; k += kBlock, ++record) {
+    const int64_t count = least(kBlock, input.k - k);
+    for (int r = 0; r < Rows; ++r) {
+      const float* from = x + r * input.k + k;
+      const IntegerScale scale = integer_scale(largest_magnitude(from, count), levels);
+      Integers integers[kBlock / kLanes];
+      round_elements(from, count, scale.inverse, integers);
+      uint32_t words[Kind::kSteps];
+      record->start[r] = Kind::pack(integers, words);
+      record->scale[r] = scale.scale;
+      for (int step = 0; step < Kind::kSteps; ++step) record->x[step][r] = words[step];
+    }
+  }
+}
+
+using PackBlock = void (*)(const LinearInput&, const float*, void*);
+
+template <class Kind, int... R>
+constexpr ByRows<PackBlock, sizeof...(R)> block_packers(std::integer_sequence<int, R...>) {
+  return {{pack_block<Kind, R + 1>...}};
+}
+
+template <class Kind>
+void pack_kind(const LinearInput& input, const Split& split, const float* x, int64_t begin,
+               int64_t end, uint8_t* packed) {
+  static constexpr auto pack = block_packers<Kind>(std::make_integer_sequence<int, kIntegerRows>());
+  const int64_t blocks = (input.k + kBlock - 1) / kBlock;
+  for (int64_t b = begin; b < end; ++b) {
+    const int64_t start = block_start(split, b);
+    pack[block_rows(split, b)](input, x + start * input.k,
+                               packed + start * blocks * kRowBytes<Kind>);
+  }
+}
+
+size_t integer_bytes(const LinearInput& input) {
+  const int64_t blocks = (input.k + kBlock - 1) / kBlock;
+  const int64_t row = input.format == WeightFormat::kInt4 ? kRowBytes<Int4> : kRowBytes<Int8>;
+  return static_cast<size_t>(input.rows * blocks * row);
+}
+
+void pack_integers(const LinearInput& input, const Split& split, const float* x, int64_t begin,
+                   int64_t end, void* packed) {
+  const auto pack = input.format == WeightFormat::kInt4 ? pack_kind<Int4> : pack_kind<Int8>;
+  pack(input, split, x, begin, end, static_cast<uint8_t*>(packed));
+}
+
+void accumulate_integers(const LinearCall& call, int64_t panel, int64_t panels,
+                         const Group& group) {
+  const auto accumulate =
+      call.weight.format == WeightFormat::kInt4 ? accumulate_panel<Int4> : accumulate_panel<Int8>;
+  for (int64_t p = 0; p < panels; ++p) {
+    accumulate(call, panel + p, group, group.sums + p * group.rows * kPanel);
+  }
+}
+
+}  // namespace
+}  // namespace stepguard::STEPGUARD_TABLE
