@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepguard.runtime._engine import Engine, Result, Segment, Ticket, core_identity
+from stepguard.runtime._engine import Engine, Result, Segment, Ticket, close_engines, core_identity
 from stepguard.runtime._isa import IsaTable, active_isa, isa_tables
 from stepguard.runtime._library import (
     OrtLibrary,
@@ -11,6 +11,7 @@ from stepguard.runtime._library import (
     loaded_by_others,
 )
 from stepguard.runtime._resources import default_memory, default_threads, usable_cores
+from stepguard.runtime._screen import Classifier
 
 try:
     from stepguard.runtime._core import PAGE_TOKENS, State
@@ -22,6 +23,7 @@ except ImportError as error:  # pragma: no cover - a broken installation
 
 __all__ = [
     "PAGE_TOKENS",
+    "Classifier",
     "Engine",
     "IsaTable",
     "OrtLibrary",
@@ -30,6 +32,7 @@ __all__ = [
     "State",
     "Ticket",
     "active_isa",
+    "close_engines",
     "core_identity",
     "default_memory",
     "default_threads",

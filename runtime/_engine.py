@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +18,10 @@ import numpy.typing as npt
 from stepguard.errors import ForkedProcessError, check_process
 from stepguard.manifest import Manifest, load
 from stepguard.runtime import _core
+from stepguard.runtime._cuda import DEVICES, default_gpu_memory, find_cuda_library
 from stepguard.runtime._isa import active_isa
 from stepguard.runtime._library import find_onnxruntime
-from stepguard.runtime._resources import default_memory, default_threads
+from stepguard.runtime._resources import default_memory, default_threads, row_bytes
 
 Ids = npt.NDArray[np.int32]
 Result = _core.Result
@@ -41,7 +42,8 @@ class Segment:
 
     tokens: int32 [n] token ids. parent: a State, or the index of an earlier segment of the same
     list. keep: make a State of its end. consume: the same for a parent that nobody needs again.
-    read: int32 [r] output rows whose logits are wanted after the last token.
+    read: int32 [r] output rows whose logits are wanted after the last token. next: the most likely
+    next token is wanted there; only of an engine that `writes`.
     """
 
     tokens: Ids
@@ -49,6 +51,7 @@ class Segment:
     keep: bool = False
     consume: bool = False
     read: Ids = field(default_factory=lambda: _NO_IDS)
+    next: bool = False
 
 
 class Ticket:
@@ -92,11 +95,45 @@ def _seconds_left(until: float | None) -> float:
     return min(max(until - time.monotonic(), 0.0), threading.TIMEOUT_MAX)
 
 
+def _activations(wanted: str | None, linear: Collection[str]) -> str:
+    """What runs, given what was asked for and the formats of the matrices."""
+    integers = not set(linear) <= {"float32"}
+    if wanted not in (None, "fp32", "int8"):
+        raise ValueError(f"activations: expected 'fp32' or 'int8', got {wanted!r}")
+    if wanted == "int8" and not integers:
+        raise ValueError("activations: 'int8' needs int4 or int8 weights, these are float32")
+    return wanted or ("int8" if integers else "fp32")
+
+
+def _cuda_path(device: str, library: str | None) -> str:
+    """The library of GPU kernels, or "" for the CPU."""
+    if device not in DEVICES:
+        raise ValueError(f"device: expected 'cpu' or 'cuda', got {device!r}")
+    return (library or find_cuda_library()) if device == "cuda" else ""
+
+
+def _memory(cuda_path: str) -> int:
+    return default_gpu_memory(cuda_path) if cuda_path else default_memory()
+
+
+def _wrong_type(segments: Sequence[Segment]) -> str:
+    """Which segment the core did not take, and why."""
+    for index, segment in enumerate(segments):
+        for name, ids in (("tokens", segment.tokens), ("read", segment.read)):
+            kind = np.asarray(ids).dtype
+            if not np.can_cast(kind, np.int32):
+                return f"segment {index}: {name}: expected int32 ids, got {kind}"
+        if not isinstance(segment.parent, _core.State | int):
+            got = type(segment.parent).__name__
+            return f"segment {index}: parent: expected a State or the index of a segment, got {got}"
+    return ""
+
+
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 @atexit.register
-def _close_engines() -> None:
+def close_engines() -> None:
     """Ends all forwards before the interpreter and the libraries are taken down."""
     for engine in list(_engines):
         with contextlib.suppress(ForkedProcessError):  # a child: it belongs to the parent
@@ -111,15 +148,24 @@ class Engine:
         isa: name of a kernel table; None takes STEPGUARD_ISA or the best.
         threads: threads of a forward, the worker included.
         kv: type of the KV pages, "fp16" or "fp32"; None takes the manifest's.
-        memory: bytes for KV pages.
-        chunk: most tokens of one forward.
+        activations: what int4 and int8 weights are multiplied with: "int8", rows rounded to
+            integers (8 bits beside int4 weights, 16 beside int8), or "fp32", slower and exact;
+            None takes "int8" where the model has such weights.
+        memory: bytes for KV pages, recurrent slots and the scratch of a forward.
+        chunk: most tokens of one forward; fewer where their scratch would take more than a quarter
+            of the memory.
         budget_ms: milliseconds that a forward may take: the speed so far says how many tokens these
-            are, at least 16, so that a small check beside a long read waits no longer.
+            are, at least 16, so that a small check beside a long read waits no longer. What is
+            alone, has no deadline and fits into three such forwards runs in one.
         ort_library: path of the ONNX Runtime library; None finds the installed wheel's.
+        device: "cpu" or "cuda"; with "cuda" the memory is the GPU's, and None takes a quarter of
+            what is free there, at most 4 GiB. The CPU never takes over.
+        cuda_library: path of the library of GPU kernels; None takes the one beside this package.
 
     Raises:
         ModelFormatError: the graph is not one that this runtime can run.
-        RuntimeMissingError: no usable ONNX Runtime, or no such kernel table.
+        RuntimeMissingError: no usable ONNX Runtime, or no such kernel table; with "cuda" also: no
+            library of GPU kernels, no driver, no GPU.
         ValueError: an argument out of range.
     """
 
@@ -130,13 +176,17 @@ class Engine:
         isa: str | None = None,
         threads: int | None = None,
         kv: str | None = None,
+        activations: str | None = None,
         memory: int | None = None,
         chunk: int = 512,
         budget_ms: float = 100.0,
         ort_library: str | None = None,
         manifest: Manifest | None = None,
+        device: str = "cpu",
+        cuda_library: str | None = None,
     ) -> None:
         folder = Path(folder)
+        cuda_path = _cuda_path(device, cuda_library)
         manifest = manifest or load(folder)
         architecture = manifest.architecture
         delta = architecture.delta
@@ -144,13 +194,16 @@ class Engine:
         if kv not in ("fp16", "fp32"):
             raise ValueError(f"kv: expected 'fp16' or 'fp32', got {kv!r}")
         self.kv = kv
+        self.activations = _activations(activations, manifest.quantisation.linear)
         self._core = _core.Engine(
             model_path=str(folder / "model.onnx"),
             ort_path=ort_library or find_onnxruntime().path,
             isa=active_isa(isa),
             threads=default_threads() if threads is None else threads,
             kv_half=kv == "fp16",
-            memory=default_memory() if memory is None else memory,
+            int8_activations=self.activations == "int8",
+            memory=_memory(cuda_path) if memory is None else memory,
+            row_bytes=row_bytes(architecture),
             chunk=chunk,
             layers=architecture.attention_layers,
             kv_heads=architecture.kv_heads,
@@ -162,6 +215,7 @@ class Engine:
             context=architecture.context,
             budget=budget_ms / 1000,
             watched=[str(folder / name) for name in ("model.onnx", "weights.bin")],
+            cuda_path=cuda_path,
         )
         _engines.add(self)
 
@@ -172,13 +226,18 @@ class Engine:
 
     @property
     def isa(self) -> str:
-        """Name of the kernel table that runs."""
+        """Name of the kernel table that runs; with a GPU "cuda" and its name."""
         return self._core.isa
 
     @property
     def threads(self) -> int:
         """Threads of a forward."""
         return self._core.threads
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model gives next tokens: it was exported with a rationale."""
+        return self._core.writes
 
     @property
     def ort_version(self) -> str:
@@ -193,11 +252,16 @@ class Engine:
 
         Raises:
             ValueError: a token, output row or parent out of range; says which segment.
+            TypeError: ids that are no int32, or a parent that is none; says which segment.
             EngineClosed: the engine was closed.
             ForkedProcessError: called in a child of fork().
         """
-        rows = [(s.tokens, s.parent, s.keep, s.consume, s.read) for s in segments]
-        return Ticket(self._core.submit(rows, -1.0 if seconds is None else max(seconds, 0.0)))
+        rows = [(s.tokens, s.parent, s.keep, s.consume, s.read, s.next) for s in segments]
+        try:
+            inner = self._core.submit(rows, -1.0 if seconds is None else max(seconds, 0.0))
+        except TypeError as error:
+            raise TypeError(_wrong_type(segments) or str(error)) from error
+        return Ticket(inner)
 
     def save(self, state: _core.State) -> bytes:
         """The content of a State, for `restore` of an engine with the same model, ISA and KV type.
@@ -218,8 +282,10 @@ class Engine:
 
     def stats(self) -> dict[str, int | float]:
         """Counters since loading: tokens, forwards, tokens_copied, pages_used, pages_total,
-        slots_used, slots_total, busy_seconds, memory_used and memory_total (bytes of pages and
-        slots), forward_tokens (what the next forward may take).
+        slots_used, slots_total, busy_seconds, memory_used and memory_total (bytes of pages,
+        slots and scratch), memory_scratch (what a forward may take), forward_tokens (tokens that
+        the next forward may take), and seconds_Linear and so on (time inside the operations that
+        ran).
         """
         return self._core.stats()
 

@@ -7,8 +7,10 @@
 #include <stdexcept>
 #include <thread>
 
+#include "cuda_library.h"
 #include "error.h"
 #include "graph.h"
+#include "ort/cuda/device.h"
 #include "saving.h"
 #include "sizes.h"
 #include "speed.h"
@@ -21,6 +23,11 @@ namespace {
 // Made once: a failure for want of memory must not need memory.
 const std::string kClosed = "the guard was closed", kOutOfMemory = "the process is out of memory";
 
+// Null for the CPU.
+const cuda::Table* choose_device(const std::string& path) {
+  return path.empty() ? nullptr : &open_cuda_library(path);
+}
+
 const KernelTable& choose_table(const std::string& isa) {
   const KernelTable* table = find_table(isa.c_str());
   if (table == nullptr) {
@@ -32,24 +39,32 @@ const KernelTable& choose_table(const std::string& isa) {
 }  // namespace
 
 struct Engine::Impl {
-  explicit Impl(const EngineConfig& config)
-      : config(checked(config)),
+  explicit Impl(const EngineConfig& given)
+      : config(checked(given)),
         pid(getpid()),
         pages(page_count(config)),
         slots(slot_count(config)),
         library(open_ort_library(config.ort_path)),
-        threads(config.threads),
+        cuda(choose_device(config.cuda_path)),
+        threads(cuda == nullptr ? config.threads : 1),  // a GPU needs no helpers
         pool(std::make_shared<PagePool>(static_cast<int32_t>(pages))),
         slot_pool(slots > 0 ? std::make_shared<PagePool>(static_cast<int32_t>(slots)) : nullptr),
         root(std::make_shared<const State>(pool, std::vector<int32_t>{}, 0)),
         planner(pool, config.context, config.chunk, slot_pool),
-        arena(config.layers, pages, page_bytes(config)),
-        conv_arena(config.delta_layers, slots, config.conv_floats * kFloatBytes),
-        delta_arena(config.delta_layers, slots, config.delta_floats * kFloatBytes),
+        arena(config.layers, pages, page_bytes(config), cuda),
+        conv_arena(config.delta_layers, slots, config.conv_floats * kFloatBytes, cuda),
+        delta_arena(config.delta_layers, slots, config.delta_floats * kFloatBytes, cuda),
         watch(config.watched) {
     context.ort = library.functions;
     context.table = &choose_table(config.isa);
     context.parallel = &threads;
+    isa = context.table->name;
+    if (cuda != nullptr) {
+      device = std::make_unique<Device>(*cuda);
+      context.device = device.get();
+      isa = std::string("cuda, ") + cuda->describe();
+    }
+    context.activations = config.int8_activations ? Activations::kInt8 : Activations::kFloat32;
     graph = std::make_unique<Graph>(library, context, config.model_path, config.layers,
                                     config.delta_layers);
     graph->bind(arena, pages, page_bytes(config), config.kv_half);
@@ -64,6 +79,7 @@ struct Engine::Impl {
   void step();
   void count(const Forward& forward, double seconds);
   int64_t next_tokens() const;
+  void forget_probe();
   void check_open() const;  // needs `mutex`
   std::unique_lock<std::mutex> between_forwards() const;
   Shelves shelves() const;
@@ -75,6 +91,9 @@ struct Engine::Impl {
   const pid_t pid;
   const int64_t pages, slots;
   const OrtLibrary& library;
+  const cuda::Table* const cuda;  // null: the CPU
+  std::unique_ptr<Device> device;
+  std::string isa;
   OpContext context;
   ThreadPool threads;
   std::shared_ptr<PagePool> pool, slot_pool;
@@ -142,7 +161,8 @@ void Engine::Impl::step() {
     forward.held.clear();
     const std::chrono::duration<double> took = Clock::now() - begin;
     count(forward, took.count());
-    planner.complete(forward, output.logits.data(), output.hidden.data(), output.width);
+    planner.complete(forward, {output.logits.data(), output.hidden.data(), output.width,
+                               output.next_ids.data(), output.next_scores.data()});
   } catch (const std::bad_alloc&) {
     threads.end_forward();
     planner.fail(forward, Reason::kMemory, kOutOfMemory);
@@ -154,7 +174,12 @@ void Engine::Impl::step() {
       text = error.what();
     } catch (const std::bad_alloc&) {
     }
-    planner.fail(forward, cancelled ? Reason::kClosing : Reason::kInternal, text);
+    const bool no_memory = device != nullptr && Device::is_out_of_memory(text);
+    planner.fail(forward,
+                 cancelled   ? Reason::kClosing
+                 : no_memory ? Reason::kMemory
+                             : Reason::kInternal,
+                 text);
   }
 }
 
@@ -164,7 +189,16 @@ void Engine::Impl::count(const Forward& forward, double seconds) {
   stats.copied_tokens += forward.copied_tokens;
   ++stats.forwards;
   stats.busy_seconds += seconds;
+  stats.op_seconds.clear();
+  for (const OpTime& time : context.times) stats.op_seconds.emplace_back(time.name, time.seconds);
   speed.add(static_cast<int64_t>(forward.ids.size()), seconds);
+}
+
+// Counters begin after the token that tries the graph out; nothing else runs yet.
+void Engine::Impl::forget_probe() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  stats = EngineStats{};
+  context.times.clear();
 }
 
 int64_t Engine::Impl::next_tokens() const {
@@ -231,7 +265,12 @@ void Engine::Impl::check_spec(const SegmentSpec& spec, size_t index) const {
     refuse("its parent is a State of another engine");
   }
   if (spec.parent && spec.parent->spent()) refuse("its parent was consumed by another segment");
-  if (spec.tokens.empty() && !spec.read.empty()) refuse("nothing to read after no tokens");
+  if (spec.tokens.empty() && (!spec.read.empty() || spec.next)) {
+    refuse("nothing to read after no tokens");
+  }
+  if (spec.next && !graph->writes()) {
+    refuse("the next token is wanted of a model that was exported without rationale");
+  }
   const auto check_ids = [&](const std::vector<int32_t>& ids, const char* what) {
     for (const int32_t id : ids) {
       if (id < 0 || id >= config.vocabulary) {
@@ -251,10 +290,11 @@ Engine::Engine(const EngineConfig& config) : impl_(std::make_unique<Impl>(config
   probe.read = {0};
   const JobPtr job = submit({probe});
   job->wait(-1);
-  impl_->stats = EngineStats{};
+  impl_->forget_probe();
   const SegmentResult& result = job->results[0];
   if (result.reason != Reason::kNone) {
     impl_->close();
+    if (result.reason == Reason::kMemory) throw std::bad_alloc();
     throw Error(ErrorKind::kModelFormat, config.model_path, "a graph that reads one token",
                 result.message, "Export the checkpoint again with this version of stepguard.");
   }
@@ -320,13 +360,15 @@ EngineStats Engine::stats() const {
   const EngineConfig& config = impl_->config;
   stats.forward_tokens = impl_->next_tokens();
   stats.memory_total = config.memory;
-  stats.memory_used =
-      stats.pages_used * page_bytes(config) * config.layers + stats.slots_used * slot_bytes(config);
+  stats.memory_scratch = scratch_bytes(config);
+  stats.memory_used = stats.memory_scratch + stats.pages_used * page_bytes(config) * config.layers +
+                      stats.slots_used * slot_bytes(config);
   return stats;
 }
 
-const char* Engine::isa() const { return impl_->context.table->name; }
-int Engine::threads() const { return impl_->threads.threads(); }
+const char* Engine::isa() const { return impl_->isa.c_str(); }
+bool Engine::writes() const { return impl_->graph->writes(); }
+int Engine::threads() const { return impl_->config.threads; }
 const std::string& Engine::ort_version() const { return impl_->library.version; }
 
 void Engine::close() {

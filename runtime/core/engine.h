@@ -15,7 +15,9 @@ struct EngineConfig {
   std::string isa;         // name of a kernel table
   int threads = 1;
   bool kv_half = true;
-  int64_t memory = 0;                              // bytes for KV pages of all layers
+  bool int8_activations = false;                   // rows are rounded beside int4 and int8 weights
+  int64_t memory = 0;                              // bytes for KV pages, slots and scratch
+  int64_t row_bytes = 0;                           // most scratch that a token of a forward takes
   int64_t chunk = 512;                             // most tokens of one forward
   int64_t layers = 0, kv_heads = 0, head_dim = 0;  // attention layers
   int64_t delta_layers = 0;  // recurrent layers, and the floats of one slot in each of them
@@ -24,6 +26,7 @@ struct EngineConfig {
   int64_t context = 0;               // longest path in tokens
   double budget = 0.1;               // seconds that a forward may take, as far as `chunk` allows
   std::vector<std::string> watched;  // mapped files, which must not change
+  std::string cuda_path;             // the library of GPU kernels; empty: the CPU
 };
 
 struct EngineStats {
@@ -33,8 +36,10 @@ struct EngineStats {
   int64_t pages_used = 0, pages_total = 0;
   int64_t slots_used = 0, slots_total = 0;
   double busy_seconds = 0;                    // time inside forwards
-  int64_t memory_used = 0, memory_total = 0;  // bytes of pages and slots
+  int64_t memory_used = 0, memory_total = 0;  // bytes of pages, slots and scratch
+  int64_t memory_scratch = 0;                 // of these, what a forward may take
   int64_t forward_tokens = 0;                 // what the next forward may take, by the speed so far
+  std::vector<std::pair<std::string, double>> op_seconds;  // time inside each operation
 };
 
 class Engine {
@@ -62,7 +67,8 @@ class Engine {
   StatePtr root() const;  // the State that has read nothing
   EngineStats stats() const;
   const char* isa() const;
-  int threads() const;
+  int threads() const;  // of a forward
+  bool writes() const;  // whether the graph gives next tokens
   const std::string& ort_version() const;
   void close();  // idempotent; what waits ends as kClosing
 

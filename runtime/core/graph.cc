@@ -4,6 +4,7 @@
 #include <map>
 
 #include "error.h"
+#include "ort/cuda/device.h"
 
 namespace stepguard {
 namespace {
@@ -40,7 +41,7 @@ Graph::Graph(const OrtLibrary& library, OpContext& context, const std::string& m
       context_(context),
       layers_(layers),
       delta_layers_(delta_layers),
-      ops_(bind_ops(context)) {
+      ops_(context.device != nullptr ? bind_device_ops(context) : bind_ops(context)) {
   OrtSessionOptions* options = nullptr;
   OrtCustomOpDomain* domain = nullptr;
   try {
@@ -57,12 +58,15 @@ Graph::Graph(const OrtLibrary& library, OpContext& context, const std::string& m
       check(ort_, ort_.CustomOpDomain_Add(domain, op.get()));
     }
     check(ort_, ort_.AddCustomOpDomain(options, domain));
+    if (ops_[0]->provider != nullptr) use_cuda(options);
     check(ort_, ort_.CreateSession(library.environment, model_path.c_str(), options, &session_));
     check(ort_, ort_.CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memory_));
     check_ports();
   } catch (const OpError& error) {
     if (session_ != nullptr) ort_.ReleaseSession(session_);
     if (memory_ != nullptr) ort_.ReleaseMemoryInfo(memory_);
+    if (device_memory_ != nullptr) ort_.ReleaseMemoryInfo(device_memory_);
+    if (context.device != nullptr && Device::is_out_of_memory(error.what())) throw std::bad_alloc();
     throw Error(ErrorKind::kModelFormat, model_path, "a graph that this runtime can run",
                 error.what(), "Export the checkpoint again with this version of stepguard.");
   }
@@ -72,6 +76,29 @@ Graph::~Graph() {
   for (OrtValue* value : arenas_) ort_.ReleaseValue(value);
   ort_.ReleaseSession(session_);
   ort_.ReleaseMemoryInfo(memory_);
+  if (device_memory_ != nullptr) ort_.ReleaseMemoryInfo(device_memory_);
+}
+
+// The nodes run on the GPU, their weights are copied there, and the arenas lie there. Nothing falls
+// back: a session of our operations for this provider has no others.
+void Graph::use_cuda(OrtSessionOptions* options) {
+  OrtCUDAProviderOptionsV2* cuda = nullptr;
+  try {
+    check(ort_, ort_.CreateCUDAProviderOptions(&cuda));
+    const Owned release(cuda, ort_.ReleaseCUDAProviderOptions);
+    // Take what is needed, not twice as much: an agent's own model lives on the GPU too.
+    const char* const keys[] = {"device_id", "arena_extend_strategy"};
+    const char* const values[] = {"0", "kSameAsRequested"};
+    check(ort_, ort_.UpdateCUDAProviderOptions(cuda, keys, values, 2));
+    check(ort_, ort_.SessionOptionsAppendExecutionProvider_CUDA_V2(options, cuda));
+  } catch (const OpError& error) {
+    throw Error(ErrorKind::kRuntimeMissing, "device 'cuda'",
+                "an ONNX Runtime with the CUDA provider, and the CUDA libraries that it needs",
+                error.what(),
+                "Type: pip uninstall -y onnxruntime, then pip install 'stepguard[gpu]'");
+  }
+  check(ort_,
+        ort_.CreateMemoryInfo("Cuda", OrtDeviceAllocator, 0, OrtMemTypeDefault, &device_memory_));
 }
 
 std::string Graph::describe(size_t index, bool input) const {
@@ -89,13 +116,14 @@ std::string Graph::describe(size_t index, bool input) const {
   return describe_type(element, rank);
 }
 
-void Graph::check_ports() const {
+void Graph::check_ports() {
   const std::string vector = describe_type(kOrtInt32, 1);
-  std::map<std::string, std::string> inputs = {
-      {"ids", vector},          {"segments", describe_type(kOrtInt32, 2)},
-      {"pages", vector},        {"reads", vector},
-      {"read_offsets", vector}, {"read_ids", vector},
-      {"kv_half", vector}};
+  const Ports found = ports(true);
+  writes_ = found.count("nexts") > 0;
+  Ports inputs = {{"ids", vector},          {"segments", describe_type(kOrtInt32, 2)},
+                  {"pages", vector},        {"reads", vector},
+                  {"read_offsets", vector}, {"read_ids", vector},
+                  {"kv_half", vector}};
   for (int64_t i = 0; i < layers_; ++i) {
     inputs["kv." + std::to_string(i)] = describe_type(kOrtUint8, 2);
   }
@@ -104,24 +132,15 @@ void Graph::check_ports() const {
     inputs["conv." + std::to_string(i)] = describe_type(kOrtFloat, 2);
     inputs["delta." + std::to_string(i)] = describe_type(kOrtFloat, 2);
   }
-  const std::map<std::string, std::string> outputs = {{"logits", describe_type(kOrtFloat, 1)},
-                                                      {"hidden", describe_type(kOrtFloat, 2)}};
-  OrtAllocator* allocator = nullptr;
-  check(ort_, ort_.GetAllocatorWithDefaultOptions(&allocator));
+  Ports outputs = {{"logits", describe_type(kOrtFloat, 1)},
+                   {"hidden", describe_type(kOrtFloat, 2)}};
+  if (writes_) {
+    inputs["nexts"] = vector;
+    outputs["next_ids"] = vector;
+    outputs["next_scores"] = describe_type(kOrtFloat, 1);
+  }
   std::string problems;
-  const auto compare = [&](bool input, const std::map<std::string, std::string>& expected) {
-    const std::string side = input ? "input " : "output ";
-    size_t count = 0;
-    check(ort_, input ? ort_.SessionGetInputCount(session_, &count)
-                      : ort_.SessionGetOutputCount(session_, &count));
-    std::map<std::string, std::string> found;
-    for (size_t i = 0; i < count; ++i) {
-      char* name = nullptr;
-      check(ort_, input ? ort_.SessionGetInputName(session_, i, allocator, &name)
-                        : ort_.SessionGetOutputName(session_, i, allocator, &name));
-      found[name] = describe(i, input);
-      check(ort_, ort_.AllocatorFree(allocator, name));
-    }
+  const auto compare = [&](const std::string& side, const Ports& expected, const Ports& found) {
     for (const auto& [name, type] : expected) {
       const auto at = found.find(name);
       if (at == found.end()) {
@@ -134,18 +153,35 @@ void Graph::check_ports() const {
       if (expected.count(name) == 0) problems += "; " + side + name + " is unknown";
     }
   };
-  compare(true, inputs);
-  compare(false, outputs);
+  compare("input ", inputs, found);
+  compare("output ", outputs, ports(false));
   if (!problems.empty()) throw OpError(problems.substr(2));
 }
 
-OrtValue* Graph::tensor(const void* data, size_t bytes, const std::vector<int64_t>& shape,
-                        ONNXTensorElementDataType type) const {
+Graph::Ports Graph::ports(bool input) const {
+  OrtAllocator* allocator = nullptr;
+  check(ort_, ort_.GetAllocatorWithDefaultOptions(&allocator));
+  size_t count = 0;
+  check(ort_, input ? ort_.SessionGetInputCount(session_, &count)
+                    : ort_.SessionGetOutputCount(session_, &count));
+  Ports found;
+  for (size_t i = 0; i < count; ++i) {
+    char* name = nullptr;
+    check(ort_, input ? ort_.SessionGetInputName(session_, i, allocator, &name)
+                      : ort_.SessionGetOutputName(session_, i, allocator, &name));
+    found[name] = describe(i, input);
+    check(ort_, ort_.AllocatorFree(allocator, name));
+  }
+  return found;
+}
+
+OrtValue* Graph::tensor(const OrtMemoryInfo* memory, const void* data, size_t bytes,
+                        const std::vector<int64_t>& shape, ONNXTensorElementDataType type) const {
   OrtValue* value = nullptr;
   // A vector without elements may have no address; ONNX Runtime wants one.
   static int32_t nothing = 0;
   void* address = data != nullptr ? const_cast<void*>(data) : &nothing;
-  check(ort_, ort_.CreateTensorWithDataAsOrtValue(memory_, address, bytes, shape.data(),
+  check(ort_, ort_.CreateTensorWithDataAsOrtValue(memory, address, bytes, shape.data(),
                                                   shape.size(), type, &value));
   return value;
 }
@@ -161,23 +197,25 @@ std::vector<int64_t> Graph::shape_of(const OrtValue* value) const {
   return shape;
 }
 
+void Graph::bind_region(const std::string& name, const Arena& arena, int64_t layer,
+                        const std::vector<int64_t>& shape, ONNXTensorElementDataType type) {
+  const OrtMemoryInfo* memory = device_memory_ != nullptr ? device_memory_ : memory_;
+  arena_names_.push_back(name + "." + std::to_string(layer));
+  arenas_.push_back(tensor(memory, arena.region(layer), arena.region_bytes(), shape, type));
+}
+
 void Graph::bind(const Arena& arena, int64_t pages, int64_t page_bytes, bool kv_half) {
   kv_half_[0] = kv_half ? 1 : 0;
   for (int64_t i = 0; i < layers_; ++i) {
-    arena_names_.push_back("kv." + std::to_string(i));
-    arenas_.push_back(
-        tensor(arena.region(i), arena.region_bytes(), {pages, page_bytes}, kOrtUint8));
+    bind_region("kv", arena, i, {pages, page_bytes}, kOrtUint8);
   }
 }
 
 void Graph::bind_slots(const Arena& conv, const Arena& delta, int64_t slots, int64_t conv_floats,
                        int64_t delta_floats) {
   for (int64_t i = 0; i < delta_layers_; ++i) {
-    arena_names_.push_back("conv." + std::to_string(i));
-    arenas_.push_back(tensor(conv.region(i), conv.region_bytes(), {slots, conv_floats}, kOrtFloat));
-    arena_names_.push_back("delta." + std::to_string(i));
-    arenas_.push_back(
-        tensor(delta.region(i), delta.region_bytes(), {slots, delta_floats}, kOrtFloat));
+    bind_region("conv", conv, i, {slots, conv_floats}, kOrtFloat);
+    bind_region("delta", delta, i, {slots, delta_floats}, kOrtFloat);
   }
 }
 
@@ -185,16 +223,21 @@ ForwardOutput Graph::run(const Forward& forward) {
   std::vector<const char*> names;
   std::vector<const OrtValue*> values;
   std::vector<OrtValue*> own;
-  const auto release = [&] {
-    for (OrtValue* value : own) ort_.ReleaseValue(value);
-  };
   const auto add = [&](const char* name, const auto& data, std::vector<int64_t> shape) {
-    own.push_back(tensor(data.data(), data.size() * sizeof(data[0]), shape, kOrtInt32));
+    own.push_back(tensor(memory_, data.data(), data.size() * sizeof(data[0]), shape, kOrtInt32));
     names.push_back(name);
     values.push_back(own.back());
   };
   const auto size = [](const auto& data) { return static_cast<int64_t>(data.size()); };
-  OrtValue* outputs[2] = {nullptr, nullptr};
+  std::vector<const char*> output_names = {"logits", "hidden"};
+  if (writes_) output_names.insert(output_names.end(), {"next_ids", "next_scores"});
+  std::vector<OrtValue*> outputs(output_names.size(), nullptr);
+  const auto release = [&] {
+    for (OrtValue* value : own) ort_.ReleaseValue(value);
+    for (OrtValue* output : outputs) {
+      if (output != nullptr) ort_.ReleaseValue(output);
+    }
+  };
   ForwardOutput result;
   try {
     add("ids", forward.ids, {size(forward.ids)});
@@ -204,41 +247,46 @@ ForwardOutput Graph::run(const Forward& forward) {
     add("read_offsets", forward.read_offsets, {size(forward.read_offsets)});
     add("read_ids", forward.read_ids, {size(forward.read_ids)});
     add("kv_half", kv_half_, {1});
+    if (writes_) add("nexts", forward.nexts, {size(forward.nexts)});
     if (delta_layers_ > 0) add("slots", forward.slots, {size(forward.segments), 2});
     for (size_t i = 0; i < arenas_.size(); ++i) {
       names.push_back(arena_names_[i].c_str());
       values.push_back(arenas_[i]);
     }
-    const char* output_names[2] = {"logits", "hidden"};
     ++context_.forward;
     check(ort_, ort_.Run(session_, nullptr, names.data(), values.data(), values.size(),
-                         output_names, 2, outputs));
-    const auto copy = [&](OrtValue* value, size_t count, std::vector<float>& target) {
-      void* data = nullptr;
-      check(ort_, ort_.GetTensorMutableData(value, &data));
-      target.assign(static_cast<const float*>(data), static_cast<const float*>(data) + count);
-    };
+                         output_names.data(), output_names.size(), outputs.data()));
     if (!forward.reads.empty()) {
       // ONNX Runtime does not hold a graph to the shapes that it declares.
       const std::vector<int64_t> shape = shape_of(outputs[1]);
-      if (shape_of(outputs[0]) != std::vector<int64_t>{size(forward.read_ids)} ||
-          shape.size() != 2 || shape[0] != size(forward.reads)) {
-        throw OpError("logits or hidden: an output of another size than what was read");
-      }
+      if (shape.size() != 2) throw OpError("hidden: an output of another rank");
       result.width = shape[1];
-      copy(outputs[0], forward.read_ids.size(), result.logits);
-      copy(outputs[1], forward.reads.size() * static_cast<size_t>(shape[1]), result.hidden);
+      take(outputs[0], {size(forward.read_ids)}, "logits", result.logits);
+      take(outputs[1], {size(forward.reads), result.width}, "hidden", result.hidden);
+    }
+    if (!forward.nexts.empty()) {
+      take(outputs[2], {size(forward.nexts)}, "next_ids", result.next_ids);
+      take(outputs[3], {size(forward.nexts)}, "next_scores", result.next_scores);
     }
   } catch (...) {
     release();
-    for (OrtValue* output : outputs) {
-      if (output != nullptr) ort_.ReleaseValue(output);
-    }
     throw;
   }
   release();
-  for (OrtValue* output : outputs) ort_.ReleaseValue(output);
   return result;
+}
+
+template <typename T>
+void Graph::take(const OrtValue* output, const std::vector<int64_t>& shape, const char* name,
+                 std::vector<T>& target) const {
+  if (shape_of(output) != shape) {
+    throw OpError(std::string(name) + ": an output of another size than what was read");
+  }
+  size_t count = 1;
+  for (const int64_t dim : shape) count *= static_cast<size_t>(dim);
+  void* data = nullptr;
+  check(ort_, ort_.GetTensorMutableData(const_cast<OrtValue*>(output), &data));
+  target.assign(static_cast<const T*>(data), static_cast<const T*>(data) + count);
 }
 
 }  // namespace stepguard

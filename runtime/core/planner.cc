@@ -36,7 +36,7 @@ Forward Planner::plan(Clock::time_point now, int64_t budget) {
   for (const std::unique_ptr<Work>& work : work_) {
     demands.push_back({remaining(*work), work->job->deadline});
   }
-  budget = std::min(budget, chunk_);
+  budget = std::min(forward_budget(demands, budget), chunk_);
   for (const Turn& turn : take_turns(demands, budget)) {
     const int64_t left = budget - static_cast<int64_t>(forward.ids.size());
     feed(*work_[turn.job], std::min(left, turn.tokens), forward);
@@ -246,37 +246,52 @@ void Planner::append(Task& task, int64_t count, SegmentRow row, Forward& forward
   forward.ids.insert(forward.ids.end(), first, first + count);
   task.fed += count;
   const bool last = task.fed == task.size();
-  if (last && !task.spec().read.empty()) {
+  if (last && (!task.spec().read.empty() || task.spec().next)) {
     const std::vector<int32_t>& read = task.spec().read;
     forward.reads.push_back(static_cast<int32_t>(forward.ids.size()) - 1);
     forward.read_ids.insert(forward.read_ids.end(), read.begin(), read.end());
     forward.read_offsets.push_back(static_cast<int32_t>(forward.read_ids.size()));
   }
+  if (last && task.spec().next) {
+    forward.nexts.push_back(static_cast<int32_t>(forward.reads.size()) - 1);
+  }
   forward.items.push_back({&task, last});
 }
 
-void Planner::complete(const Forward& forward, const float* logits, const float* hidden,
-                       int64_t width) {
-  size_t read = 0;
+void Planner::complete(const Forward& forward, const Outputs& outputs) {
+  size_t read = 0, next = 0;
   for (const Forward::Item& item : forward.items) {
     Task& task = *item.task;
     if (!item.last) continue;
-    if (!task.spec().read.empty()) {
-      SegmentResult& result = task.result();
-      const auto row = static_cast<int64_t>(read);
-      result.logits.assign(logits + forward.read_offsets[read],
-                           logits + forward.read_offsets[read + 1]);
-      result.hidden.assign(hidden + row * width, hidden + (row + 1) * width);
-      ++read;
-      const auto finite = [](float value) { return std::isfinite(value); };
-      if (!std::all_of(result.logits.begin(), result.logits.end(), finite)) {
-        fail(task, Reason::kNumeric, "the model gave a logit that is not a finite number");
-        continue;
-      }
+    const bool reads = !task.spec().read.empty(), asks_next = task.spec().next;
+    const bool finite = (!reads || take_read(forward, outputs, read, task)) &&
+                        (!asks_next || take_next(outputs, next, task));
+    read += reads || asks_next ? 1 : 0;
+    next += asks_next ? 1 : 0;
+    if (finite) {
+      end(task);
+    } else {
+      fail(task, Reason::kNumeric, "the model gave a logit that is not a finite number");
     }
-    end(task);
   }
   sweep();
+}
+
+// False where a logit is not finite.
+bool Planner::take_read(const Forward& forward, const Outputs& outputs, size_t read, Task& task) {
+  SegmentResult& result = task.result();
+  const float* hidden = outputs.hidden + static_cast<int64_t>(read) * outputs.width;
+  result.logits.assign(outputs.logits + forward.read_offsets[read],
+                       outputs.logits + forward.read_offsets[read + 1]);
+  result.hidden.assign(hidden, hidden + outputs.width);
+  return std::all_of(result.logits.begin(), result.logits.end(),
+                     [](float value) { return std::isfinite(value); });
+}
+
+bool Planner::take_next(const Outputs& outputs, size_t next, Task& task) {
+  task.result().next = outputs.next_ids[next];
+  task.result().next_score = outputs.next_scores[next];
+  return std::isfinite(task.result().next_score);
 }
 
 void Planner::fail(const Forward& forward, Reason reason, const std::string& message) {
@@ -308,6 +323,8 @@ void Planner::fail(Task& task, Reason reason, const std::string& message) {
   result.state.reset();
   result.logits.clear();
   result.hidden.clear();
+  result.next = -1;
+  result.next_score = 0.0F;
   try {
     result.message = message;
   } catch (const std::bad_alloc&) {  // the reason alone has to do

@@ -36,12 +36,23 @@ struct Forward {
     bool last;  // the segment ends in this forward
   };
   std::vector<int32_t> ids, pages, reads, read_offsets{0}, read_ids;
+  std::vector<int32_t> nexts;  // which of the reads want a next token
   std::vector<SegmentRow> segments;
   std::vector<int32_t> slots;  // per segment: slot to start from, slot of its end (-1: none)
   std::vector<Item> items;
   std::vector<StatePtr> held;  // parents whose pages are copied while it runs
   int64_t copied_tokens = 0;
   bool empty() const { return ids.empty(); }
+};
+
+// What a forward gave: logits [read_ids], hidden [reads][width]; next tokens and their
+// log-probabilities [nexts].
+struct Outputs {
+  const float* logits = nullptr;
+  const float* hidden = nullptr;
+  int64_t width = 0;
+  const int32_t* next_ids = nullptr;
+  const float* next_scores = nullptr;
 };
 
 class Planner {
@@ -60,8 +71,8 @@ class Planner {
   Forward plan(Clock::time_point now, int64_t budget);
   Forward plan() { return plan(Clock::time_point::min(), chunk_); }
 
-  // Hands the outputs to the segments that ended: logits [read_ids], hidden [reads][width].
-  void complete(const Forward& forward, const float* logits, const float* hidden, int64_t width);
+  // Hands the outputs to the segments that ended.
+  void complete(const Forward& forward, const Outputs& outputs);
 
   // The forward did not run: its segments and their children have no result.
   void fail(const Forward& forward, Reason reason, const std::string& message);
@@ -85,6 +96,8 @@ class Planner {
   bool wait_for_memory(Task& task, const std::string& shortage);  // always false
   void append(Task& task, int64_t count, SegmentRow row, Forward& forward);
   void end(Task& task);
+  bool take_read(const Forward& forward, const Outputs& outputs, size_t read, Task& task);
+  bool take_next(const Outputs& outputs, size_t next, Task& task);
   void fail(Task& task, Reason reason, const std::string& message);
   void drop_child(Task& parent);
   void inherit_failures(Work& work);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <new>
 #include <stdexcept>
+#include <vector>
 
 namespace stepguard {
 namespace {
@@ -32,12 +33,12 @@ size_t size_of(const Header& header) {
   return sizeof(Header) + static_cast<size_t>(pages + (header.length > 0 ? slot : 0));
 }
 
-// Calls `move(memory, bytes)` for every part of a slot, in the order of the file.
+// Calls `move(arena, layer, offset, bytes)` for every part of a slot, in the order of the file.
 template <class Move>
 void each_part(const Shelves& shelves, int32_t slot, const Move& move) {
   for (int64_t layer = 0; layer < shelves.delta_layers; ++layer) {
-    move(shelves.conv.region(layer) + slot * shelves.conv_bytes, shelves.conv_bytes);
-    move(shelves.delta.region(layer) + slot * shelves.delta_bytes, shelves.delta_bytes);
+    move(shelves.conv, layer, slot * shelves.conv_bytes, shelves.conv_bytes);
+    move(shelves.delta, layer, slot * shelves.delta_bytes, shelves.delta_bytes);
   }
 }
 
@@ -48,18 +49,23 @@ std::string save_state(const Shelves& shelves, const State& state) {
   std::string bytes(size_of(header), '\0');
   std::memcpy(bytes.data(), &header, sizeof header);
   char* to = bytes.data() + sizeof header;
+  std::vector<uint8_t> page(static_cast<size_t>(header.page_bytes));
   for (int64_t i = 0; i < page_count(header.length); ++i) {
     const int64_t tokens = std::min<int64_t>(header.length - i * kPage, kPage);
     const int64_t offset = state.pages()[static_cast<size_t>(i)] * header.page_bytes;
     for (int64_t layer = 0; layer < header.layers; ++layer, to += header.page_bytes) {
-      shelves.table.copy_page(shelves.shape, shelves.pages.region(layer) + offset, to, tokens);
+      const uint8_t* from = shelves.pages.look(layer, offset, header.page_bytes, page.data());
+      shelves.table.copy_page(shelves.shape, from, to, tokens);
     }
   }
   if (state.slot() < 0) return bytes;
-  each_part(shelves, state.slot(), [&](const uint8_t* memory, int64_t size) {
-    std::memcpy(to, memory, static_cast<size_t>(size));
-    to += size;
-  });
+  each_part(shelves, state.slot(),
+            [&](const Arena& arena, int64_t layer, int64_t offset, int64_t size) {
+              auto* target = reinterpret_cast<uint8_t*>(to);
+              const uint8_t* from = arena.look(layer, offset, size, target);
+              if (from != target) std::memcpy(target, from, static_cast<size_t>(size));
+              to += size;
+            });
   return bytes;
 }
 
@@ -91,20 +97,21 @@ StatePtr restore_state(const Shelves& shelves, const std::shared_ptr<PagePool>& 
   }
   if (slots && length > 0) slot = slots->allocate();
   if (slots && length > 0 && slot < 0) give_up();
+  // From here on the State holds them: a GPU may refuse what is written.
+  const auto state = std::make_shared<const State>(pages, std::move(numbers), length, slots, slot);
   const char* from = bytes.data() + sizeof header;
-  for (const int32_t page : numbers) {
+  for (const int32_t page : state->pages()) {
     for (int64_t layer = 0; layer < header.layers; ++layer, from += header.page_bytes) {
-      std::memcpy(shelves.pages.region(layer) + page * header.page_bytes, from,
-                  static_cast<size_t>(header.page_bytes));
+      shelves.pages.write(layer, page * header.page_bytes, from, header.page_bytes);
     }
   }
   if (slot >= 0) {
-    each_part(shelves, slot, [&](uint8_t* memory, int64_t size) {
-      std::memcpy(memory, from, static_cast<size_t>(size));
+    each_part(shelves, slot, [&](const Arena& arena, int64_t layer, int64_t offset, int64_t size) {
+      arena.write(layer, offset, from, size);
       from += size;
     });
   }
-  return std::make_shared<const State>(pages, std::move(numbers), length, slots, slot);
+  return state;
 }
 
 }  // namespace stepguard

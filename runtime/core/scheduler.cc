@@ -8,8 +8,15 @@ namespace stepguard {
 namespace {
 
 constexpr int64_t kOldestShare = 4;  // one part in so many is the oldest job's
+constexpr int64_t kAlone = 3;        // budgets that a job which is alone may take at once
 
 }  // namespace
+
+int64_t forward_budget(const std::vector<Demand>& demands, int64_t budget) {
+  const bool alone = demands.size() == 1 && demands[0].deadline == Clock::time_point::max();
+  if (!alone || (demands[0].remaining + kAlone - 1) / kAlone > budget) return budget;
+  return demands[0].remaining;
+}
 
 std::vector<Turn> take_turns(const std::vector<Demand>& demands, int64_t budget) {
   if (demands.empty()) return {};

@@ -21,6 +21,11 @@ struct Turn {
   int64_t tokens;
 };
 
+// The budget of a forward: all that remains of a job that is alone, if three budgets hold it.
+// Nobody waits, so what is nearly done is not cut for the sake of others; but a deadline is looked
+// at between forwards.
+int64_t forward_budget(const std::vector<Demand>& demands, int64_t budget);
+
 // The turns of one forward of `budget` tokens; `demands` in order of arrival.
 //
 // The oldest job comes first, so that nobody takes the memory for which it waits, with a quarter of

@@ -25,6 +25,7 @@ struct SegmentSpec {
   bool keep = false;      // make a State of the end
   bool consume = false;   // with keep: nobody needs the parent again, its slot may be taken over
   std::vector<int32_t> read;  // output rows whose logits are wanted at the last token
+  bool next = false;          // the most likely next token is wanted there
 };
 
 struct SegmentResult {
@@ -33,6 +34,8 @@ struct SegmentResult {
   StatePtr state;
   std::vector<float> logits;  // one per id in `read`
   std::vector<float> hidden;  // normed hidden row at the last token, only with a read
+  int32_t next = -1;          // the most likely next token and its log-probability, only with next
+  float next_score = 0.0F;
   Reason reason = Reason::kNone;
   std::string message;
 };

@@ -8,12 +8,15 @@ namespace stepguard {
 
 constexpr int64_t kFloatBytes = sizeof(float);
 
-// The configuration itself. Throws std::invalid_argument for one that makes no sense.
-const EngineConfig& checked(const EngineConfig& config);
+// The configuration, with a chunk whose scratch takes no more than a quarter of the memory. Throws
+// std::invalid_argument for one that makes no sense.
+EngineConfig checked(EngineConfig config);
 
 AttentionShape attention_shape(const EngineConfig& config);
 int64_t page_bytes(const EngineConfig& config);  // of one layer
 int64_t slot_bytes(const EngineConfig& config);  // of all layers
+
+int64_t scratch_bytes(const EngineConfig& config);  // of a forward of `chunk` tokens
 
 // How many the budget has room for. Throw std::invalid_argument when it is too small.
 int64_t slot_count(const EngineConfig& config);

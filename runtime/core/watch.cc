@@ -27,8 +27,15 @@ const std::string& Watch::changed() {
   if (!changed_.empty()) return changed_;
   for (const File& file : files_) {
     struct stat now;
-    if (stat(file.path.c_str(), &now) == 0 && same(file.found, now)) continue;
-    changed_ = file.path + " changed after it was loaded: load the guard again";
+    const bool there = stat(file.path.c_str(), &now) == 0;
+    if (there && same(file.found, now)) continue;
+    changed_ = file.path + " changed after it was loaded: expected the same file of " +
+               std::to_string(file.found.st_size) + " bytes, got " +
+               (!there                              ? "none"
+                : now.st_size != file.found.st_size ? std::to_string(now.st_size) + " bytes"
+                : now.st_ino != file.found.st_ino   ? "another file"
+                                                    : "one that was written to or touched") +
+               ". Load the guard again";
     break;
   }
   return changed_;

@@ -40,5 +40,5 @@ def _models(folder: Path, quants: tuple[str, ...], arch: str, **shape: Any) -> d
     models = {}
     for quant in quants:
         models[quant] = folder / quant
-        export_model(checkpoint, models[quant], quant=quant, template="short")
+        export_model(checkpoint, models[quant], quant=quant, template="short", rationale=True)
     return models

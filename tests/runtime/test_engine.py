@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,9 @@ from stepguard.errors import (
     ModelFormatError,
     RuntimeMissingError,
 )
+from stepguard.manifest import load
 from stepguard.runtime import Engine, Segment
+from stepguard.runtime._resources import row_bytes
 
 ROWS = np.array([1, 5], np.int32)
 
@@ -50,6 +53,45 @@ def test_wrong_segments_are_refused_by_number(engine: Engine) -> None:
             engine.submit([good, segment])
     with pytest.raises(ValueError, match="one-dimensional"):
         engine.submit([Segment(np.zeros((2, 2), np.int32), engine.root)])
+    assert engine.submit([good]).wait(10)[0].reason == ""
+
+
+def test_scratch_is_part_of_the_memory(tiny_models: dict[str, Path]) -> None:
+    architecture = load(tiny_models["int8"]).architecture
+    # The bounds of one row: it passes all of these on its way through a layer.
+    assert row_bytes(architecture) > 4 * (2 * architecture.hidden + architecture.mlp)
+    for memory, chunk in ((16 << 20, 512), (1 << 20, 512), (1 << 20, 24)):
+        engine = Engine(tiny_models["int8"], threads=1, memory=memory, chunk=chunk)
+        stats = engine.stats()
+        # Nothing else is taken yet.
+        assert stats["memory_used"] == stats["memory_scratch"] <= memory // 4
+        assert stats["memory_scratch"] % row_bytes(architecture) == 0
+        rows = stats["memory_scratch"] // row_bytes(architecture)
+        assert rows == min(chunk, memory // 4 // row_bytes(architecture))
+        before = stats["forwards"]
+        tokens = np.arange(1, 200, dtype=np.int32)
+        assert engine.submit([Segment(tokens, engine.root)]).wait(60)[0].reason == ""
+        assert engine.stats()["forwards"] - before >= -(-len(tokens) // rows)
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"tokens": np.array([1.5])}, "segment 1: tokens: expected int32 ids, got float64"),
+        ({"tokens": np.array([1 << 32])}, "segment 1: tokens: expected int32 ids, got int64"),
+        ({"tokens": np.array([None])}, "segment 1: tokens: expected int32 ids, got object"),
+        ({"tokens": "some text"}, "segment 1: tokens: expected int32 ids, got <U9"),
+        ({"read": np.array([np.nan])}, "segment 1: read: expected int32 ids, got float64"),
+        ({"parent": "root"}, "segment 1: parent: expected a State or the index"),
+    ],
+    ids=str,
+)
+def test_wrong_types_are_refused_by_number(engine: Engine, wrong: Any, text: str) -> None:
+    good = Segment(ids(1, 2), engine.root)
+    fields: dict[str, Any] = {"tokens": ids(3), "parent": 0, "read": ROWS} | wrong
+    with pytest.raises(TypeError, match=text):
+        engine.submit([good, Segment(**fields)])
     assert engine.submit([good]).wait(10)[0].reason == ""
 
 

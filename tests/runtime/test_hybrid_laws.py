@@ -16,7 +16,7 @@ from stepguard.export import export_model
 from stepguard.runtime import Engine, Segment
 from tests.export.tiny import make_checkpoint
 from tests.runtime import test_laws
-from tests.runtime.test_laws import ISAS, ROWS, engine, expected, keep, read, tokens
+from tests.runtime.test_laws import ISAS, ROWS, bits, engine, expected, keep, read, tokens
 
 # Collected here too: their models are those of the fixture `setting` below.
 globals().update({name: law for name, law in vars(test_laws).items() if name.startswith("test_")})
@@ -30,8 +30,14 @@ LAYOUTS = {
     "ada": (1, 3, 2),
     "dda": (2, 6, 8),  # the widest that there is
 }
-SETTINGS = [("dda", "int8", "fp16"), ("dad", "float32", "fp32"), ("add", "int4", "fp16")]
-SETTINGS += [("ada", "int8", "fp16"), ("dad", "int8", "fp16")]
+SETTINGS = [
+    ("dda", "int8", "fp16", "int8"),
+    ("dad", "float32", "fp32", "fp32"),
+    ("add", "int4", "fp16", "int8"),
+    ("ada", "int8", "fp16", "fp32"),
+    ("dad", "int8", "fp16", "int8"),
+    ("add", "int4", "fp16", "fp32"),
+]
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +57,9 @@ def layout_models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, s
             "head_dim": 24,
         }
         checkpoint = make_checkpoint(folder / "checkpoint", "qwen3_5_text", 6, **sizes)
-        for quant in {quant for name, quant, _ in SETTINGS if name == layout}:
+        for quant in {setting[1] for setting in SETTINGS if setting[0] == layout}:
             models[layout, quant] = folder / quant
-            export_model(checkpoint, folder / quant, quant=quant, template="short")
+            export_model(checkpoint, folder / quant, quant=quant, template="short", rationale=True)
     return models
 
 
@@ -70,8 +76,9 @@ def layout_models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, s
 def setting(
     request: pytest.FixtureRequest, layout_models: dict[tuple[str, str], Path]
 ) -> dict[str, object]:
-    isa, layout, quant, kv = request.param
-    return {"folder": layout_models[layout, quant], "isa": isa, "kv": kv, "memory": 64 << 20}
+    isa, layout, quant, kv, activations = request.param
+    choice = {"isa": isa, "kv": kv, "activations": activations}
+    return {"folder": layout_models[layout, quant], "memory": 64 << 20, **choice}
 
 
 def test_steps_shorter_than_the_convolution(engine: Engine) -> None:
@@ -91,10 +98,10 @@ def test_branches_of_a_state_shorter_than_the_convolution(engine: Engine) -> Non
     for length in (1, 2, 3):
         parent = keep(engine, engine.root, text[:length])
         branches = [tokens(n, 30 + n) for n in (1, 2, 5)]
-        segments = [Segment(branch, parent, read=ROWS) for branch in branches]
-        segments.append(Segment(text[length:], parent, keep=True, read=ROWS))
+        segments = [Segment(branch, parent, read=ROWS, next=True) for branch in branches]
+        segments.append(Segment(text[length:], parent, keep=True, read=ROWS, next=True))
         for branch, result in zip(
             [*branches, text[length:]], engine.submit(segments).wait(60), strict=True
         ):
             alone = read(engine, engine.root, np.concatenate([text[:length], branch]))
-            assert result.logits.tobytes() + result.hidden.tobytes() == alone
+            assert bits(result) == alone

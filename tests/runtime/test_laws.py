@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from stepguard.runtime import Engine, Segment, State, isa_tables
+from stepguard.runtime import Engine, Result, Segment, State, isa_tables
 
 Ids = npt.NDArray[np.int32]
 ROWS = np.array([1, 5, 9, 30], np.int32)
@@ -22,11 +22,21 @@ def tokens(count: int, seed: int) -> Ids:
     return np.random.default_rng(seed).integers(0, VOCABULARY, count).astype(np.int32)
 
 
+def bits(result: Result) -> bytes:
+    """Bits of the logits, the hidden row, the next token and its log-probability."""
+    assert 0 <= result.next < 512
+    assert result.next_score < 0
+    return b"".join(
+        np.asarray(part).tobytes()
+        for part in (result.logits, result.hidden, result.next, result.next_score)
+    )
+
+
 def read(engine: Engine, parent: State, ids: Ids) -> bytes:
-    """Bits of the logits and the hidden row after `ids`, which leave no trace."""
-    result = engine.submit([Segment(ids, parent, read=ROWS)]).wait(60)[0]
+    """Bits of what is read after `ids`, which leave no trace."""
+    result = engine.submit([Segment(ids, parent, read=ROWS, next=True)]).wait(60)[0]
     assert result.reason == "", result.message
-    return result.logits.tobytes() + result.hidden.tobytes()
+    return bits(result)
 
 
 def keep(engine: Engine, parent: State, ids: Ids) -> State:
@@ -38,22 +48,25 @@ def keep(engine: Engine, parent: State, ids: Ids) -> State:
 
 @pytest.fixture(
     params=[
-        (isa, model, quant, kv)
+        (isa, model, quant, kv, activations)
         for isa in ISAS
-        for model, quant, kv in (
-            ("tiny", "float32", "fp32"),
-            ("tiny", "int8", "fp16"),
-            ("tiny", "int4", "fp16"),
-            ("hybrid", "int8", "fp16"),
-            ("hybrid", "int4", "fp16"),
+        for model, quant, kv, activations in (
+            ("tiny", "float32", "fp32", "fp32"),
+            ("tiny", "int8", "fp16", "int8"),
+            ("tiny", "int4", "fp16", "int8"),
+            ("tiny", "int4", "fp16", "fp32"),
+            ("hybrid", "int8", "fp16", "int8"),
+            ("hybrid", "int4", "fp16", "int8"),
+            ("hybrid", "int8", "fp16", "fp32"),
         )
     ],
     ids=lambda p: "-".join(p),
 )
 def setting(request: pytest.FixtureRequest) -> dict[str, object]:
-    isa, model, quant, kv = request.param
+    isa, model, quant, kv, activations = request.param
     folder = request.getfixturevalue(f"{model}_models")[quant]
-    return {"folder": folder, "isa": isa, "kv": kv, "memory": 64 << 20}
+    choice = {"isa": isa, "kv": kv, "activations": activations}
+    return {"folder": folder, "memory": 64 << 20, **choice}
 
 
 def open_engine(setting: dict[str, object], **changes: object) -> Engine:
@@ -64,6 +77,7 @@ def open_engine(setting: dict[str, object], **changes: object) -> Engine:
 def engine(setting: dict[str, object]) -> Iterator[Engine]:
     engine = open_engine(setting)
     assert engine.isa == setting["isa"]
+    assert engine.activations == setting.get("activations", engine.activations)
     assert ORT is None or ORT.endswith(engine.ort_version)
     yield engine
     engine.close()
@@ -104,13 +118,13 @@ def test_questions_between_steps_leave_no_trace(engine: Engine, expected: bytes)
 def test_strangers_in_the_batch_change_nothing(setting: dict[str, object], expected: bytes) -> None:
     engine = open_engine(setting, budget_ms=3_600_000)  # whatever the speed, one forward
     try:
-        segments = [Segment(tokens(n, n), engine.root, read=ROWS) for n in (1, 17, 64)]
+        segments = [Segment(tokens(n, n), engine.root, read=ROWS, next=True) for n in (1, 17, 64)]
         segments.insert(1, Segment(TEXT, engine.root))
-        segments.append(Segment(QUESTION, 1, read=ROWS))
+        segments.append(Segment(QUESTION, 1, read=ROWS, next=True))
         before = engine.stats()["forwards"]
         result = engine.submit(segments).wait(60)[-1]
         assert engine.stats()["forwards"] == before + 1
-        assert result.logits.tobytes() + result.hidden.tobytes() == expected
+        assert bits(result) == expected
     finally:
         engine.close()
 
@@ -125,12 +139,12 @@ def test_chunks_and_threads_change_nothing(
     other = open_engine(setting, chunk=chunk, threads=threads)
     try:
         tickets = [
-            other.submit([Segment(TEXT, other.root), Segment(QUESTION, 0, read=ROWS)])
+            other.submit([Segment(TEXT, other.root), Segment(QUESTION, 0, read=ROWS, next=True)])
             for _ in range(2)
         ]
         for ticket in tickets:
             result = ticket.wait(60)[1]
-            assert result.logits.tobytes() + result.hidden.tobytes() == expected
+            assert bits(result) == expected
     finally:
         other.close()
 
@@ -142,13 +156,13 @@ def test_two_children_of_one_parent(engine: Engine) -> None:
         [
             Segment(left, parent, keep=True),
             Segment(right, parent, keep=True),
-            Segment(QUESTION, 0, read=ROWS),
-            Segment(QUESTION, 1, read=ROWS),
+            Segment(QUESTION, 0, read=ROWS, next=True),
+            Segment(QUESTION, 1, read=ROWS, next=True),
         ]
     ).wait(60)
     for branch, result in ((left, both[2]), (right, both[3])):
         alone = read(engine, engine.root, np.concatenate([TEXT[:41], branch, QUESTION]))
-        assert result.logits.tobytes() + result.hidden.tobytes() == alone
+        assert bits(result) == alone
     for branch, result in ((left, both[0]), (right, both[1])):
         assert result.state is not None
         alone = read(engine, engine.root, np.concatenate([TEXT[:41], branch, QUESTION]))
@@ -163,12 +177,12 @@ def test_a_tree_of_depth_four(engine: Engine) -> None:
         for branch in range(2):
             parent = 0 if depth == 0 else len(segments) - 2
             part = parts[2 * depth + branch]
-            segments.append(Segment(part, parent, keep=branch == 0, read=ROWS))
+            segments.append(Segment(part, parent, keep=branch == 0, read=ROWS, next=True))
             paths.append(np.concatenate([paths[parent], part]))
     results = engine.submit(segments).wait(60)
     for path, result in list(zip(paths, results, strict=True))[1:]:
         alone = read(engine, engine.root, path)
-        assert result.logits.tobytes() + result.hidden.tobytes() == alone
+        assert bits(result) == alone
 
 
 def test_only_new_tokens_are_computed(engine: Engine) -> None:
@@ -191,3 +205,25 @@ def test_pages_and_slots_come_back(engine: Engine) -> None:
     assert used(engine) > before
     del state, child
     assert used(engine) == before
+
+
+def test_many_rows_at_once_are_the_rows_one_by_one(setting: dict[str, object]) -> None:
+    """Whoever reads a whole vocabulary is read by all threads."""
+    few = np.arange(400, dtype=np.int32)
+    many = np.tile(few, 6)
+    found = set()
+    for threads in (1, 3):
+        engine = Engine(**setting, threads=threads, ort_library=ORT)  # type: ignore[arg-type]
+        try:
+            ids = tokens(20, 3)
+            results = engine.submit(
+                [Segment(ids, engine.root, read=rows) for rows in (few, many, ROWS, many)]
+            ).wait(60)
+            assert [result.reason for result in results] == [""] * 4
+            assert results[1].logits.tobytes() == np.tile(results[0].logits, 6).tobytes()
+            assert results[3].logits.tobytes() == results[1].logits.tobytes()
+            assert results[2].logits.tobytes() == results[0].logits[ROWS].tobytes()
+            found.add(results[0].logits.tobytes())
+        finally:
+            engine.close()
+    assert len(found) == 1

@@ -11,17 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.front.small_screen import make_screen
+
 SCRIPT = """
 import os, time
 from stepguard import Guard
 threads = lambda: len(os.listdir("/proc/self/task"))
 before = threads()
-guard = Guard.load({model!r}, threads=2)
+guard = Guard.load({model!r}, threads=2, screen={screen!r})
 verdicts = guard.moderate({{"profile": "p", "contents": [
     {{"role": "user", "content": "hello"}},
+    {{"role": "environment", "content": "attack"}},
     {{"role": "agent", "thought": "", "action": "ls{{}}"}},
 ]}})
 assert len(verdicts) == 1
+assert bool(verdicts[0].screened) == ({screen!r} is not None)
 running = threads() - before
 time.sleep({seconds})
 later = threads() - before
@@ -31,7 +35,7 @@ print("THREADS", running, later, threads() - before)
 """
 
 
-def trace(model: Path, home: Path, seconds: int) -> tuple[str, str]:
+def trace(model: Path, home: Path, seconds: int, screen: Path | None = None) -> tuple[str, str]:
     """Standard output and the strace log of load, moderate, a pause and close."""
     strace = shutil.which("strace")
     if strace is None:
@@ -45,7 +49,7 @@ def trace(model: Path, home: Path, seconds: int) -> tuple[str, str]:
     calls = "trace=network,open,openat,creat,mkdir,rename"
     done = subprocess.run(
         [strace, "-f", "-qq", "-e", calls, "-o", str(log), sys.executable, "-c",
-         SCRIPT.format(model=str(model), seconds=seconds)],
+         SCRIPT.format(model=str(model), seconds=seconds, screen=screen and str(screen))],
         env=env, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     if "ptrace" in done.stderr.lower() and done.returncode != 0:
@@ -73,6 +77,16 @@ def check(stdout: str, log: str, home: Path) -> None:
 def test_load_moderate_close_is_silent(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     stdout, log = trace(tiny_models["int8"], tmp_path, seconds=1)
     check(stdout, log, tmp_path)
+
+
+def test_a_screen_is_silent_too(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    screen = make_screen(tmp_path / "screen")
+    (tmp_path / "home").mkdir()
+    stdout, log = trace(tiny_models["int8"], tmp_path / "home", seconds=1, screen=screen)
+    check(stdout, log, tmp_path / "home")
+    opened = {line.split('"')[1] for line in log.splitlines() if '"' in line}
+    assert len({path for path in opened if "libonnxruntime.so" in path}) == 1
+    assert not any(path.endswith("onnxruntime/__init__.py") for path in opened)
 
 
 @pytest.mark.slow

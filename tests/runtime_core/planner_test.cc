@@ -30,7 +30,8 @@ struct World {
     Forward forward = planner.plan();
     std::vector<float> logits(forward.read_ids.size()), hidden(forward.reads.size());
     std::iota(logits.begin(), logits.end(), 1.0F);
-    if (!forward.empty()) planner.complete(forward, logits.data(), hidden.data(), 1);
+    if (!forward.empty())
+      planner.complete(forward, {logits.data(), hidden.data(), 1, nullptr, nullptr});
     return forward;
   }
 };
@@ -157,11 +158,34 @@ void a_logit_that_is_not_finite_is_no_result() {
   const JobPtr job = world.add({segment(3, world.root, true, 1)});
   const Forward forward = world.planner.plan();
   const float logits[] = {NAN}, hidden[] = {0.0F};
-  world.planner.complete(forward, logits, hidden, 1);
+  world.planner.complete(forward, {logits, hidden, 1, nullptr, nullptr});
   EXPECT_TRUE(job->wait(0));
   EXPECT_TRUE(job->results[0].reason == Reason::kNumeric);
   EXPECT_TRUE(job->results[0].state == nullptr);
   EXPECT_EQ(world.pool->used(), 0);
+}
+
+void next_tokens_go_to_those_that_asked() {
+  World world;
+  SegmentSpec writes = segment(3, world.root), reads = segment(2, world.root, false, 1);
+  SegmentSpec both = segment(4, world.root, true, 1);
+  writes.next = both.next = true;
+  const JobPtr job = world.add({writes, reads, both});
+  const Forward forward = world.planner.plan();
+  EXPECT_TRUE((forward.reads == std::vector<int32_t>{2, 4, 8}));
+  EXPECT_TRUE((forward.nexts == std::vector<int32_t>{0, 2}));
+  EXPECT_TRUE((forward.read_offsets == std::vector<int32_t>{0, 0, 1, 2}));
+  const float logits[] = {1.0F, 2.0F}, hidden[] = {0.0F, 0.0F, 0.0F}, scores[] = {-0.5F, NAN};
+  const int32_t ids[] = {7, 9};
+  world.planner.complete(forward, {logits, hidden, 1, ids, scores});
+  EXPECT_TRUE(job->wait(0));
+  EXPECT_EQ(job->results[0].next, 7);
+  EXPECT_TRUE(job->results[0].next_score == -0.5F);
+  EXPECT_EQ(job->results[1].next, -1);
+  EXPECT_TRUE(job->results[1].logits[0] == 1.0F);
+  EXPECT_TRUE(job->results[2].reason == Reason::kNumeric);
+  EXPECT_EQ(job->results[2].next, -1);
+  EXPECT_TRUE(job->results[2].state == nullptr);
 }
 
 void a_cancelled_job_ends_and_gives_its_pages_back() {
@@ -211,7 +235,7 @@ void a_copied_page_is_held_until_the_forward_has_run() {
   const Forward first = world.planner.plan();
   const int source = first.segments[0].copy_source;
   const std::vector<float> logits(1), hidden(1);
-  world.planner.complete(first, logits.data(), hidden.data(), 1);
+  world.planner.complete(first, {logits.data(), hidden.data(), 1, nullptr, nullptr});
   const Forward second = world.planner.plan();  // its last child: nobody else needs the parent
   EXPECT_EQ(second.segments[0].copy_source, source);
   EXPECT_TRUE(second.segments[0].copy_target != source);
@@ -219,7 +243,7 @@ void a_copied_page_is_held_until_the_forward_has_run() {
   (void)stranger;
   EXPECT_EQ(second.held.size(), 1);
   EXPECT_EQ(second.held[0]->pages()[0], source);
-  world.planner.complete(second, logits.data(), hidden.data(), 1);
+  world.planner.complete(second, {logits.data(), hidden.data(), 1, nullptr, nullptr});
   EXPECT_TRUE(job->wait(0));
 }
 
@@ -290,7 +314,8 @@ struct Hybrid {
   Forward step(int64_t budget) {
     Forward forward = planner.plan(Clock::time_point::min(), budget);
     std::vector<float> logits(forward.read_ids.size()), hidden(forward.reads.size());
-    if (!forward.empty()) planner.complete(forward, logits.data(), hidden.data(), 1);
+    if (!forward.empty())
+      planner.complete(forward, {logits.data(), hidden.data(), 1, nullptr, nullptr});
     return forward;
   }
 };
@@ -331,6 +356,7 @@ int main() {
   a_started_segment_goes_on_while_another_waits();
   a_path_longer_than_the_context_overflows();
   a_logit_that_is_not_finite_is_no_result();
+  next_tokens_go_to_those_that_asked();
   a_cancelled_job_ends_and_gives_its_pages_back();
   an_empty_kept_segment_is_its_parent_again();
   a_failed_forward_takes_its_empty_children_along();

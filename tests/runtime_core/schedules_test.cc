@@ -84,7 +84,7 @@ class Schedule {
       return;
     }
     std::vector<float> logits(forward.read_ids.size()), hidden(forward.reads.size());
-    planner_.complete(forward, logits.data(), hidden.data(), 1);
+    planner_.complete(forward, {logits.data(), hidden.data(), 1, nullptr, nullptr});
   }
 
   // Checks what has ended, and keeps some of its States.
