@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from stepguard.taxonomy.status import Reason, Status
+
+if TYPE_CHECKING:
+    from stepguard.taxonomy.diagnosis import Diagnosis
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Verdict:
     status: Status
     guard: GuardId
     mode: str
-    """How it was read: `first_token`."""
+    """How it was read: `first_token`, `forced`, `rationale` or `head`; `screen` where a screen read
+    one tool result."""
     step: int | None = None
     """Index of the step in the flattened trajectory; None before the first."""
     reason: Reason | None = None
@@ -45,13 +50,29 @@ class Verdict:
     neutralised: int = 0
     """How often text of the trajectory so far imitated the template's delimiters."""
     capped: int = 0
-    """How many steps so far were cut into tokens at the cap, not where the tokenizer would."""
+    """How often text so far was cut into tokens at the cap, not where the tokenizer would."""
     unreadable: int = 0
     """How many parts of the steps so far were no text (images ...) and were not read."""
     left_out: tuple[tuple[int, int], ...] = ()
-    """First and last index of every run of steps that was left out to fit the context."""
+    """First and last index of every run of steps that was left out, in whole or in part, to fit the
+    context."""
+    windows: int = 1
+    """In how many windows the trajectory was read, because of a step that is too long for the
+    context; the margin is the largest of theirs."""
+    rationale: str | None = None
+    """The answer that the guard wrote, for people, not for the agent; None where it wrote none."""
+    screened: tuple[Verdict, ...] = dataclasses.field(default=(), compare=False)
+    """Where a screen stands before the guard: its verdicts, of mode `screen`, on the tool results
+    so far that it did not call safe. They never change what the guard's own verdict says."""
     latency_ms: float = 0.0
     """From the call to the answer; of a whole trajectory, where it was read at once."""
+    diagnosis: Future[Diagnosis] | None = dataclasses.field(default=None, compare=False, repr=False)
+    """Of an unsafe verdict: the diagnosis, which is read after the verdict was given. It never
+    raises: what went wrong is its `reason`. None for other verdicts, and for guards without labels.
+    """
+    second: Future[Verdict] | None = dataclasses.field(default=None, compare=False, repr=False)
+    """Of an unsure verdict, where the guard has a larger one beside it: what that one says, later.
+    It never raises."""
 
     def __post_init__(self) -> None:
         if (self.status is Status.UNAVAILABLE) != (self.reason is not None):
@@ -66,8 +87,14 @@ class Verdict:
         raise TypeError("a verdict is neither true nor false: use .allowed, or compare .status")
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields and `allowed`, ready for JSON."""
-        return {"allowed": self.allowed, **dataclasses.asdict(self)}
+        """The fields and `allowed`, ready for JSON; a future is null while it is not done."""
+        fields = dataclasses.asdict(dataclasses.replace(self, diagnosis=None, second=None))
+        if self.diagnosis is not None and self.diagnosis.done():
+            fields["diagnosis"] = self.diagnosis.result().to_dict()
+        if self.second is not None and self.second.done():
+            fields["second"] = self.second.result().to_dict()
+        fields["screened"] = [one.to_dict() for one in self.screened]
+        return {"allowed": self.allowed, **fields}
 
     def to_json(self) -> str:
         """One line of JSON."""
