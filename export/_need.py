@@ -6,17 +6,11 @@ import importlib
 from typing import Any
 
 from stepguard.errors import ExportError
+from stepguard.extras import needs
 
 
 def need(module: str) -> Any:
     """Imports `module`; raises ExportError that says what to install when it is absent."""
-    try:
+    package = f"package {module.partition('.')[0]}"
+    with needs("export", package, "it to be installed", ExportError):
         return importlib.import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        raise ExportError(
-            f"package {package}",
-            expected="it to be installed",
-            got=str(error),
-            fix="Run: pip install 'stepguard[export]'",
-        ) from error

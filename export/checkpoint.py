@@ -55,11 +55,14 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def _open_gguf(path: Path) -> Checkpoint:
     metadata, tensors = read_gguf_header(path)
-    if metadata.get("split.count", 0) > 1:
+    parts = metadata.get("split.count", 0)
+    if not isinstance(parts, int):
+        raise ModelFormatError(f"split.count in {path.name}", expected="a number", got=repr(parts))
+    if parts > 1:
         raise ExportError(
             path.name,
             expected="one file",
-            got=f"a split of {metadata['split.count']}",
+            got=f"a split of {parts}",
             fix=f"Run: llama-gguf-split --merge {path.name} merged.gguf",
         )
     return Checkpoint("gguf", path, metadata, TensorStore(tensors))
@@ -74,7 +77,7 @@ def _open_folder(folder: Path) -> Checkpoint:
         raise ExportError(
             str(folder), expected="config.json", got="none", fix="Fetch the whole checkpoint"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFormatError("config.json", expected="JSON", got=str(error)) from error
     if not isinstance(config, dict):
         raise ModelFormatError("config.json", expected="an object", got=type(config).__name__)

@@ -7,30 +7,28 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from stepguard._version import __version__
-from stepguard.errors import ExportError, ModelFormatError, PromptError
+from stepguard.errors import ExportError
 from stepguard.manifest import FILE, FORMAT, FORMAT_VERSION, Manifest
-from stepguard.prompt import Prompt, build_prompt, load_tokenizer
+from stepguard.prompt import Prompt
+from stepguard.taxonomy import Fields
 
 from ._need import need
 from .arena import check_arena_order, check_graph
+from .asked import asked_of, shape_of
+from .asking import Asking, files_of, labels_of, template_text
 from .checkpoint import Checkpoint, open_checkpoint
 from .directory import check_apart, check_free, check_space, new_directory
 from .formats import QUANTS
-from .gguf_tokenizer import tokenizer_of_gguf
 from .graph import WEIGHTS, build_model
-from .hf_tokenizer import tokenizer_of_folder
 from .lora import check_fits, read_adapter
-from .official import require_prompt
 from .plan import Plan, make_plan
-from .provenance import file_hash, licence_of, names_of, origin_of
+from .provenance import file_hash, licence_of, origin_of
 from .quantise import SEARCH
-from .shape import Shape, shape_of_config, shape_of_gguf
 from .source import Source
 from .stream import offsets_of, write_weights
-from .tokenizer import TokenizerParts
 from .tower import text_name, text_tower
 
 Progress = Callable[[str, int, int], None]
@@ -44,8 +42,6 @@ class _Request:
     """What was asked for beside the checkpoint and the place."""
 
     quant: str
-    prompt: Path | None
-    template: str | None
     adapter: Path | None
     origin: dict[str, Any] | None
 
@@ -69,11 +65,10 @@ def export_model(
     out: Path | str,
     *,
     quant: str = "auto",
-    prompt: Path | str | None = None,
-    template: str | None = None,
     adapter: Path | str | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    **asking: Unpack[Asking],
 ) -> Manifest:
     """Exports `checkpoint` (a Hugging Face folder or a .gguf file) to the new folder `out`.
 
@@ -82,28 +77,29 @@ def export_model(
         out: the model directory; it appears only when it is complete.
         quant: auto, float32, int8 or int4; `stepguard.export.formats` says what becomes of which
             stored type.
-        prompt: an official prompt file; excludes `template`.
-        template: "short" for our own prompt, which other guards get without asking.
         adapter: a folder with a PEFT LoRA that is merged into the weights.
         progress: called with (what is at work, bytes done, bytes in all).
         overwrite: replace a model directory that is there, in one step at the end.
+        asking: how the guard is asked, see `Asking`: `prompt`, `template` ...
 
     Raises:
         ExportError: not a checkpoint that can be exported, or a place that cannot be written.
         ModelFormatError: damaged or incomplete files.
         PromptError, TokenizerError: a prompt or tokenizer that is not supported.
+        TaxonomyError: a taxonomy file with a mistake, or labels that this tokenizer cannot tell
+            apart or cannot write.
     """
-    check_apart(Path(out), [Path(source) for source in (checkpoint, prompt, adapter) if source])
+    sources = [Path(source) for source in (checkpoint, adapter) if source]
+    check_apart(Path(out), sources + files_of(asking))
     _check_request(Path(out), quant, overwrite)
     return export_checkpoint(
         text_tower(open_checkpoint(Path(checkpoint))),
         out,
         quant=quant,
-        prompt=prompt,
-        template=template,
         adapter=adapter,
         progress=progress,
         overwrite=overwrite,
+        **asking,
     )
 
 
@@ -112,12 +108,11 @@ def export_checkpoint(
     out: Path | str,
     *,
     quant: str = "auto",
-    prompt: Path | str | None = None,
-    template: str | None = None,
     adapter: Path | str | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
     origin: dict[str, Any] | None = None,
+    **asking: Unpack[Asking],
 ) -> Manifest:
     """`export_model` of a text-only checkpoint that is open already, whatever its tensors are.
 
@@ -125,24 +120,17 @@ def export_checkpoint(
     Raises what `export_model` raises.
     """
     _check_request(Path(out), quant, overwrite)
-    request = _Request(
-        quant,
-        Path(prompt) if prompt else None,
-        template,
-        Path(adapter) if adapter else None,
-        origin,
-    )
+    request = _Request(quant, Path(adapter) if adapter else None, origin)
+    labels = labels_of(asking)
     with checkpoint.store:
-        text = _prompt_text(checkpoint, request)
+        text = template_text(checkpoint, asking)
         tensors = _source(checkpoint, request)
-        parts = _tokenizer(checkpoint, tensors.shape.vocabulary)
-        tokenizer = load_tokenizer(parts.text)
-        built = build_prompt(
-            text, parts.chat_template, parts.special, tokenizer, variables=parts.variables
-        )
-        plan = make_plan(tensors, tuple(built.row_ids))
+        asked = asked_of(checkpoint, tensors.shape.vocabulary, text, labels, asking)
+        built, fields = asked.prompt, asked.fields
+        rows = tuple(sorted({*built.row_ids, *(fields.rows if fields else ())}))
+        plan = make_plan(tensors, rows, writes="rationale" in built.modes)
         with new_directory(Path(out), overwrite) as work:
-            return _write(work, tensors, plan, parts.text, built, request, progress)
+            return _write(work, tensors, plan, asked.text, built, fields, request, progress)
 
 
 def _check_request(out: Path, quant: str, overwrite: bool) -> None:
@@ -160,6 +148,7 @@ def _write(
     plan: Plan,
     tokenizer: str,
     prompt: Prompt,
+    fields: Fields | None,
     request: _Request,
     progress: Progress | None,
 ) -> Manifest:
@@ -186,8 +175,9 @@ def _write(
             "architecture": source.shape.to_manifest(),
             "quantisation": _quantisation(plan, request.quant),
             "prompt": prompt.to_manifest(),
-            "taxonomy": None,
-            "calibration": {},
+            "taxonomy": fields.taxonomy if fields else None,
+            **({"diagnosis": fields.to_manifest()} if fields else {}),
+            "calibration": [],
             "heads": {},
             "licence": {"name": licence.name, "files": list(licence.files)},
             "origin": origin,
@@ -198,54 +188,15 @@ def _write(
     return manifest
 
 
-def _prompt_text(checkpoint: Checkpoint, request: _Request) -> str:
-    """The text of the prompt file, or "short"."""
-    if request.template not in (None, "short") or (request.template and request.prompt):
-        raise PromptError(
-            "template",
-            expected='"short" or a prompt file, not both',
-            got=f"template {request.template!r}, prompt {request.prompt}",
-        )
-    if request.prompt is None:
-        if request.template is None:
-            require_prompt(names_of(checkpoint))
-        return "short"
-    try:
-        # Newlines as they are: the file is recognised by its hash.
-        return request.prompt.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PromptError(
-            str(request.prompt), expected="a prompt file in UTF-8", got=str(error)
-        ) from error
-
-
 def _source(checkpoint: Checkpoint, request: _Request) -> Source:
     adapter = read_adapter(request.adapter) if request.adapter else {}
     deltas = {text_name(name): delta for name, delta in adapter.items()}
-    source = Source(checkpoint, _shape(checkpoint), request.quant, deltas)
+    source = Source(checkpoint, shape_of(checkpoint), request.quant, deltas)
     source.check_tensors()
     check_fits(deltas, source.matrix_shapes())
     if deltas:
         log.info("%d matrices are merged with the adapter", len(deltas))
     return source
-
-
-def _shape(checkpoint: Checkpoint) -> Shape:
-    tensors = checkpoint.store.tensors
-    if checkpoint.form == "safetensors":
-        return shape_of_config(checkpoint.config, "lm_head.weight" in tensors)
-    table = tensors.get("token_embd.weight")
-    if table is None or len(table.shape) != 2:
-        raise ModelFormatError(
-            f"tensor token_embd.weight in {checkpoint.path.name}", expected="a matrix", got="none"
-        )
-    return shape_of_gguf(checkpoint.config, frozenset(tensors), table.shape[0])
-
-
-def _tokenizer(checkpoint: Checkpoint, vocabulary: int) -> TokenizerParts:
-    if checkpoint.form == "gguf":
-        return tokenizer_of_gguf(checkpoint.config, vocabulary)
-    return tokenizer_of_folder(checkpoint.folder, vocabulary)
 
 
 def _write_graph(path: Path, plan: Plan, offsets: Mapping[str, int]) -> None:

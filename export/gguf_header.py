@@ -19,6 +19,7 @@ from .tensors import TensorInfo
 # Codes of scalar types and their struct formats; 8 and 9 are strings and arrays.
 _SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
 _STRING, _ARRAY = 8, 9
+_DEEPEST = 8  # arrays of arrays, which no known field has
 _LIMIT = 1 << 28  # entries of an array, bytes of a string: far above any real vocabulary
 
 
@@ -51,7 +52,7 @@ class _Reader:
         except UnicodeDecodeError as error:
             raise self.fail("UTF-8 text", str(error)) from error
 
-    def value(self, kind: int) -> Any:
+    def value(self, kind: int, depth: int = 0) -> Any:
         if kind in _SCALARS:
             return self.unpack(_SCALARS[kind])[0]
         if kind == _STRING:
@@ -63,7 +64,9 @@ class _Reader:
             raise self.fail("an array", f"{count} entries")
         if item in _SCALARS:
             return list(self.unpack(f"{count}{_SCALARS[item]}"))
-        return [self.value(item) for _ in range(count)]
+        if depth == _DEEPEST:
+            raise self.fail(f"at most {_DEEPEST} arrays in each other", "more")
+        return [self.value(item, depth + 1) for _ in range(count)]
 
 
 def read_gguf_header(path: Path) -> tuple[dict[str, Any], dict[str, TensorInfo]]:
@@ -113,6 +116,9 @@ def _place(
         if name in tensors:
             raise ModelFormatError(where, expected="one tensor of that name", got="two")
         block, block_bytes = sizes.get(code, (1, 0))
+        # An empty tensor may not be of any shape either: rows of it would be beyond numpy.
+        if math.prod(max(size, 1) for size in shape) * max(block_bytes, 1) >= 1 << 63:
+            raise ModelFormatError(where, expected="fewer than 2**63 bytes", got=str(shape))
         if shape[-1] % block:
             raise ModelFormatError(where, expected=f"rows of whole {block}s", got=str(shape))
         nbytes = math.prod(shape) // block * block_bytes

@@ -13,6 +13,7 @@ from .plan import Node, Plan
 DOMAIN = "stepguard"
 WEIGHTS = "weights.bin"
 _OPSET, _IR = 21, 10
+_STANDARD = {"Gather"}  # operations of ONNX itself
 
 
 def build_model(plan: Plan, offsets: Mapping[str, int]) -> Any:
@@ -31,7 +32,12 @@ def build_model(plan: Plan, offsets: Mapping[str, int]) -> Any:
 
 def _node(helper: Any, node: Node) -> Any:
     return helper.make_node(
-        node.op, node.inputs, node.outputs, name=node.name, domain=DOMAIN, **node.attributes
+        node.op,
+        node.inputs,
+        node.outputs,
+        name=node.name,
+        domain="" if node.op in _STANDARD else DOMAIN,
+        **node.attributes,
     )
 
 
@@ -47,6 +53,8 @@ def _inputs(helper: Any, plan: Plan) -> list[Any]:
         "kv_half": [1],
     }
     inputs = [helper.make_tensor_value_info(n, types.INT32, dims) for n, dims in sizes.items()]
+    if plan.writes:
+        inputs.append(helper.make_tensor_value_info("nexts", types.INT32, ["N"]))
     if plan.delta_layers:
         inputs.append(helper.make_tensor_value_info("slots", types.INT32, ["S", 2]))
     pages = ["arena", "page_bytes"]
@@ -58,11 +66,15 @@ def _inputs(helper: Any, plan: Plan) -> list[Any]:
 
 
 def _outputs(helper: Any, plan: Plan) -> list[Any]:
-    kind = need("onnx").TensorProto.FLOAT
-    return [
-        helper.make_tensor_value_info("logits", kind, ["R"]),
-        helper.make_tensor_value_info("hidden", kind, ["M", plan.shape.hidden]),
+    types = need("onnx").TensorProto
+    outputs = [
+        helper.make_tensor_value_info("logits", types.FLOAT, ["R"]),
+        helper.make_tensor_value_info("hidden", types.FLOAT, ["M", plan.shape.hidden]),
     ]
+    if plan.writes:
+        outputs.append(helper.make_tensor_value_info("next_ids", types.INT32, ["N"]))
+        outputs.append(helper.make_tensor_value_info("next_scores", types.FLOAT, ["N"]))
+    return outputs
 
 
 def _initializers(plan: Plan, offsets: Mapping[str, int]) -> list[Any]:

@@ -44,11 +44,15 @@ class Plan:
     table: str = ""
     attention_layers: int = 0  # layer i of them has the arena kv.i
     delta_layers: int = 0  # layer i of them has the arenas conv.i and delta.i
+    writes: bool = False  # gives next tokens
 
 
-def make_plan(source: Source, row_ids: tuple[int, ...]) -> Plan:
-    """Plans the export of `source`; `row_ids` are the output rows that are kept in float32."""
-    plan = Plan(source.shape)
+def make_plan(source: Source, row_ids: tuple[int, ...], *, writes: bool = False) -> Plan:
+    """Plans the export of `source`.
+
+    `row_ids` are the output rows that are kept in float32; `writes` adds the next token.
+    """
+    plan = Plan(source.shape, writes=writes)
     embedding = _add_table(plan, source.embedding(), "embedding", source.quant)
     head = embedding
     if not source.shape.tied:
@@ -60,6 +64,11 @@ def make_plan(source: Source, row_ids: tuple[int, ...]) -> Plan:
     for layer in range(source.shape.layers):
         stream = _Layer(plan, source, layer, stream).build()
     _add_read_out(plan, source, stream, head, row_ids)
+    if writes:
+        inputs = [stream, "read_out.norm.weight", "nexts", *head]
+        outputs = ("next_ids", "next_scores")
+        attributes = _norm_attributes(source.shape)
+        plan.nodes.append(_node("NextToken", "next_token", inputs, outputs, attributes))
     return plan
 
 
@@ -93,11 +102,12 @@ def _add_read_out(
     plan: Plan, source: Source, stream: str, head: tuple[str, str], row_ids: tuple[int, ...]
 ) -> None:
     part = source.embedding() if source.shape.tied else source.head()
-    rows = [part.floats(row, row + 1) for row in row_ids]
+    none = np.empty((0, source.shape.hidden), np.float32)
+    rows = [none, *(part.floats(row, row + 1) for row in row_ids)]
     plan.items.append(array_item("read_out.norm.weight", source.final_norm()))
     plan.items.append(array_item("read_out.row_ids", np.array(row_ids, np.int32)))
     plan.items.append(array_item("read_out.rows", np.concatenate(rows)))
-    inputs = [stream, "read_out.norm.weight", "reads", "read_offsets", "read_ids"]
+    inputs = [stream, "read_out.norm.weight", "read_offsets", "read_ids"]
     inputs += ["read_out.row_ids", "read_out.rows", *head]
     attributes = _norm_attributes(source.shape)
     plan.nodes.append(_node("ReadOut", "read_out", inputs, ("logits", "hidden"), attributes))
@@ -117,11 +127,16 @@ def _norm_attributes(shape: Shape) -> dict[str, Any]:
 
 
 class _Layer:
-    """Builds one layer: `stream` is the residual stream, `value` what a branch hands on."""
+    """Builds one layer: `stream` is the residual stream, `value` what a branch hands on.
+
+    Behind the attention of the last layer only the rows that are read go on: the others are needed
+    for their keys and values, or their part in a recurrent state, alone.
+    """
 
     def __init__(self, plan: Plan, source: Source, layer: int, stream: str) -> None:
         self.plan, self.source, self.layer = plan, source, layer
         self.stream, self.value, self.aside = stream, "", ""
+        self.only_reads = False
 
     def build(self) -> str:
         """Adds all operations of the layer; returns the name of the stream after it."""
@@ -134,7 +149,18 @@ class _Layer:
                 self._attention(operation)
             else:
                 self._delta(operation)
+        if self.last and not self.only_reads:
+            self._keep_reads()
         return self.stream
+
+    @property
+    def last(self) -> bool:
+        return self.layer == self.source.shape.layers - 1
+
+    def _keep_reads(self) -> None:
+        """The residual stream becomes [M, hidden], by ONNX's own Gather."""
+        self.stream = self._node("Gather", "reads", [self.stream, "reads"], {"axis": 0})
+        self.only_reads = True
 
     def _tensor(self, operation: str, suffix: str) -> str:
         return f"layer{self.layer}.{operation}.{suffix}"
@@ -200,6 +226,9 @@ class _Layer:
                 norms[place] = self._vector(attention.name, suffix, value)
         arena = f"kv.{self.plan.attention_layers}"
         inputs = [self.value, "segments", "pages", arena, "kv_half", "rope.inv_freq", *norms]
+        if self.last:
+            inputs.append("reads")
+            self._keep_reads()
         self.value = self._node("Attention", attention.name, inputs, _attention_attributes(shape))
         self.plan.attention_layers += 1
 

@@ -40,11 +40,20 @@ def licence_of(checkpoint: Checkpoint, adapter: Path | None) -> Licence:
     return Licence(name or NOT_STATED, dict(sorted(files.items())))
 
 
+def licence_of_folder(folder: Path) -> Licence:
+    """The same of a folder that is no checkpoint of ours: its model card and licence files."""
+    card = _front_matter(folder / "README.md")
+    name = card.get("license_name") or card.get("license") or NOT_STATED
+    if name == NOT_STATED:
+        log.warning("the checkpoint states no licence; find out before you pass the screen on")
+    return Licence(name, {path.name: path for path in _licence_files(folder)})
+
+
 def origin_of(
     checkpoint: Checkpoint, adapter: Path | None, progress: Callable[[str, int], None] | None
 ) -> dict[str, Any]:
     """The `origin` object of the manifest; a GGUF file is hashed."""
-    source, revision = _hub_place(checkpoint.path)
+    source, revision = place_of(checkpoint.path)
     if revision is None:
         log.warning("the checkpoint's revision is not stated: its path is not a hub snapshot")
     origin: dict[str, Any] = {
@@ -56,7 +65,7 @@ def origin_of(
     if checkpoint.form == "gguf":
         origin["sha256"] = file_hash(checkpoint.path, progress)
     if adapter is not None:
-        name, adapter_revision = _hub_place(adapter)
+        name, adapter_revision = place_of(adapter)
         digest = file_hash(adapter / "adapter_model.safetensors", progress)
         revision = adapter_revision or NOT_STATED
         origin["adapter"] = {"source": name, "revision": revision, "sha256": digest}
@@ -81,10 +90,10 @@ def names_of(checkpoint: Checkpoint) -> list[str]:
     named = [str(config[key]) for key in keys if key in config]
     # Links are not followed: a cache names its blobs by hash, and the link carries the name.
     path = checkpoint.path.absolute()
-    return [*named, path.name, _hub_place(path)[0]]
+    return [*named, path.name, place_of(path)[0]]
 
 
-def _hub_place(path: Path) -> tuple[str, str | None]:
+def place_of(path: Path) -> tuple[str, str | None]:
     """(name, revision) of a hub cache's snapshot; of any other path its last part and None."""
     absolute = path.absolute()
     # A file of a snapshot is a link to a blob, so only the folders above it are followed.

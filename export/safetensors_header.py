@@ -20,6 +20,7 @@ _SIZES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
     "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
 }  # fmt: skip
+_MOST_DIMENSIONS = 64  # numpy's limit; products of so many sizes stay quick to compute and print
 _DAMAGED = "The file is truncated or was changed; fetch it again"
 
 
@@ -47,13 +48,13 @@ def read_index(folder: Path, index: Path) -> dict[str, TensorInfo]:
     try:
         weight_map = json.loads(index.read_bytes())["weight_map"]
         files = sorted(set(weight_map.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelFormatError(index.name, expected="a weight_map", got=repr(error)) from error
     for file in files:
         # A name with folders in it could point anywhere on the machine.
         if not isinstance(file, str) or Path(file).name != file:
             raise ModelFormatError(index.name, expected="plain file names", got=repr(file))
-    absent = [file for file in files if not (folder / file).is_file()]
+    absent = [file for file in files if not _is_file(folder / file)]
     if absent:
         raise ModelFormatError(
             f"{folder.name}: shards of {index.name}",
@@ -71,6 +72,13 @@ def read_index(folder: Path, index: Path) -> dict[str, TensorInfo]:
     if lost:
         raise _bad(index, "every listed tensor in a shard", f"none of {', '.join(lost[:8])}")
     return tensors
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no file has a name of that length
+        return False
 
 
 def _bad(path: Path, expected: str, got: str) -> ModelFormatError:
@@ -99,10 +107,15 @@ def _entry(path: Path, name: str, entry: Any, start: int) -> TensorInfo:
     except (KeyError, TypeError, ValueError) as error:
         raise _bad(path, f"dtype, shape and data_offsets of {name}", repr(error)) from error
     numbers = (*shape, begin, end)
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise _bad(path, f"whole numbers for {name}", repr(numbers))
-    if kind not in _SIZES:
-        raise _bad(path, f"a known dtype of {name}", repr(kind))
+    if not all(type(number) is int and 0 <= number < 1 << 63 for number in numbers):
+        raise _bad(path, f"whole numbers for {name}", repr(numbers)[:200])
+    if len(shape) > _MOST_DIMENSIONS:
+        raise _bad(path, f"at most {_MOST_DIMENSIONS} dimensions of {name}", str(len(shape)))
+    if not isinstance(kind, str) or kind not in _SIZES:
+        raise _bad(path, f"a known dtype of {name}", repr(kind)[:200])
+    # An empty tensor may not be of any shape either: rows of it would be beyond numpy.
+    if math.prod(max(size, 1) for size in shape) * _SIZES[kind] >= 1 << 63:
+        raise _bad(path, f"fewer than 2**63 bytes of {name}", repr(shape)[:200])
     if end - begin != math.prod(shape) * _SIZES[kind]:
         raise _bad(path, f"{math.prod(shape) * _SIZES[kind]} bytes of {name}", str(end - begin))
     return TensorInfo(name, shape, kind, path, start + begin, end - begin)

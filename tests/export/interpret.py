@@ -103,13 +103,16 @@ class Directory:
         weights /= weights.sum(axis=2, keepdims=True)
         return np.einsum("hqk,khd->qhd", weights, v).reshape(len(ids), -1)
 
+    def _gather(self, node: Any, a: dict[str, Any], values: dict[str, Array], ids: Any) -> Array:
+        return values[node.input[0]]  # here every row is read
+
     def _readout(
         self, node: Any, a: dict[str, Any], values: dict[str, Array], ids: Any
     ) -> tuple[Array, Array]:
         weight = self.tensors[node.input[1]]
         hidden = rms_norm(values[node.input[0]], weight, a["epsilon"], a["offset"])
-        table = self.table(node, 7).copy()
-        table[self.tensors[node.input[5]]] = self.tensors[node.input[6]]
+        table = self.table(node, 6).copy()
+        table[self.tensors[node.input[4]]] = self.tensors[node.input[5]]
         return hidden @ table.T.astype(np.float64), hidden
 
 

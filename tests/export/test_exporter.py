@@ -1,10 +1,11 @@
-"""The whole export: bytes that do not change, places that are respected, prompts, memory."""
+"""The whole export: bytes that do not change, places that are respected, prompts, memory, reads."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from stepguard.export import check_arena_order, export_model, progress_bar
 from stepguard.manifest import load
 from stepguard.prompt import Prompt
 from tests.conftest import shared_path
+from tests.export.gguf_files import write_gguf
 from tests.export.test_tokenizers import smollm
 from tests.export.tiny import make_checkpoint
 
@@ -62,7 +64,8 @@ def test_the_graph(folder: Path, tmp_path: Path) -> None:
         "ids", "segments", "pages", "reads", "read_offsets", "read_ids", "kv_half", "kv.0", "kv.1",
     ]  # fmt: skip
     assert [o.name for o in model.graph.output] == ["logits", "hidden"]
-    assert {node.domain for node in model.graph.node} == {"stepguard"}
+    others = [(n.op_type, n.input[1]) for n in model.graph.node if n.domain != "stepguard"]
+    assert others == [("Gather", "reads")]
     for tensor in model.graph.initializer:
         places = {entry.key: entry.value for entry in tensor.external_data}
         assert places["location"] == "weights.bin"
@@ -201,6 +204,21 @@ def test_smollm2_needs_little_memory(tmp_path: Path, quant: str) -> None:
     assert int(megabytes) < 250  # the float32 model has 538 MB, its largest matrix 113 MB
     size = load(tmp_path / "o").files["weights.bin"].bytes
     assert size == {"float32": 538_069_440, "int4": 89_950_656}[quant]
+
+
+@pytest.mark.parametrize("form", ["safetensors", "gguf"])
+def test_weights_are_read_and_never_mapped(folder: Path, tmp_path: Path, form: str) -> None:
+    checkpoint = folder if form == "safetensors" else write_gguf(tmp_path / "a.gguf", folder)
+    weights = str(folder / "model.safetensors" if form == "safetensors" else checkpoint)
+    held, mapped = set(), set()
+
+    def look(*_: object) -> None:
+        held.update(os.path.realpath(link) for link in Path("/proc/self/fd").iterdir())
+        mapped.update(Path("/proc/self/maps").read_text().split())
+
+    export_model(checkpoint, tmp_path / "o", quant="int8", progress=look)
+    assert weights in held
+    assert weights not in mapped
 
 
 def test_the_progress_bar_is_silent_without_a_terminal(

@@ -1,4 +1,4 @@
-"""Reading GGUF: values equal the reference package's, damage is named, nothing is mapped."""
+"""Reading GGUF: values equal the reference package's, damage is named."""
 
 from __future__ import annotations
 

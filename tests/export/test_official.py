@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stepguard.errors import PromptError
-from stepguard.export.official import official_prompt, require_prompt
+from stepguard.export.official import DIAGNOSIS_PROMPT, official_prompt, require_prompt
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,14 @@ def test_recognised(name: str, file: str) -> None:
         require_prompt(["base", name])
     for part in (f"{file}.txt", prompt.sha256, "--prompt", "--template short"):
         assert part in str(caught.value)
+
+
+def test_the_guard_that_only_diagnoses() -> None:
+    """Its prompt is no known file: whoever has it says what it is."""
+    names = ["AgentDoG1.5-FG-Qwen3.5-4B"]
+    assert official_prompt(names) == DIAGNOSIS_PROMPT
+    with pytest.raises(PromptError, match=r"--prompt FILE --answer agentdog-1\.5-finegrained"):
+        require_prompt(names)
 
 
 @pytest.mark.parametrize("name", ["Qwen3-4B", "SmolLM2-135M", "agent-guard", "dog"])
