@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -15,11 +16,15 @@ from stepguard.errors import StepguardError
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command printed, how long it took and the most bytes that it had resident."""
+    """What a command printed, how long it took and the most bytes that it had resident.
+
+    `cpu_seconds` is what all of its threads took, which other programs lengthen little.
+    """
 
     output: str
     seconds: float
     peak: int
+    cpu_seconds: float
 
 
 def run_command(*words: str | Path, allowed: Collection[int] = (0,)) -> Ran:
@@ -29,11 +34,11 @@ def run_command(*words: str | Path, allowed: Collection[int] = (0,)) -> Ran:
         StepguardError: it ended with another status than the allowed ones.
     """
     with tempfile.TemporaryDirectory(prefix="stepguard-") as folder:
-        peak = Path(folder) / "peak"
+        file = Path(folder) / "facts"
         started = time.perf_counter()
-        output = run_module("stepguard.bench.peak", peak, *words, allowed=allowed)
+        output = run_module("stepguard.bench.peak", file, *words, allowed=allowed)
         seconds = time.perf_counter() - started
-        return Ran(output, seconds, int(peak.read_text(encoding="utf-8")))
+        return Ran(output, seconds, **json.loads(file.read_text(encoding="utf-8")))
 
 
 def run_module(

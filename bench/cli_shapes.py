@@ -59,8 +59,9 @@ state_bytes, kilotoken_bytes, copied, setup}.
 """
 _RUN = """\
 Makes a random model of each shape, moderates trajectories with `stepguard moderate` in a process of
-its own, prints tokens, times and peak memory, and removes the model. Exit status 1 when a verdict
-was unavailable.
+its own, prints tokens, times and peak memory, and removes the model. Where other programs run, CPU
+time (of all threads together) tells more than the clock. Exit status 1 when a verdict was
+unavailable.
 
   stepguard bench shapes --all --data trajectories.jsonl.gz --work /var/tmp
 """

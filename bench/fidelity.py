@@ -142,6 +142,7 @@ def read_margins(
         tokens += asks[-1].track.total + sum(len(ask.question) for ask in asks)
         if progress is not None:
             progress(done, len(samples))
-    rows = np.stack(logits)
-    margins = np.array([reader.judge.labels.margin(row) for row in rows])
+    rows, labels = np.stack(logits), reader.judge.labels
+    assert labels is not None  # a guard without labels has no forest of questions
+    margins = np.array([labels.margin(row) for row in rows])
     return Margins(margins, rows.astype(np.float64), tokens)

@@ -32,6 +32,10 @@ class Engine(Protocol):
     def kv(self) -> str:
         """Type of the KV pages."""
 
+    @property
+    def activations(self) -> str:
+        """What int4 and int8 weights are multiplied with."""
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -41,6 +45,7 @@ class Setup:
     isa: str
     threads: int
     kv: str
+    activations: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Machine:
     isa: str
     threads: int
     kv: str
+    activations: str
     load: float
     """Runnable processes of the whole machine in the minute before the measurement."""
 
@@ -70,7 +76,8 @@ class Machine:
         """Three lines for people."""
         return [
             f"{self.cpu}, {self.cores} cores, {self.memory_gib:.1f} GiB, load {self.load:.1f}",
-            f"{self.isa}, {self.threads} threads, KV pages in {self.kv}",
+            f"{self.isa}, {self.threads} threads, KV pages in {self.kv}, "
+            f"activations in {self.activations}",
             f"stepguard {self.stepguard}, ONNX Runtime {self.onnxruntime}, "
             f"Python {self.python}, {self.system}",
         ]
@@ -80,8 +87,14 @@ class Machine:
         return dataclasses.asdict(self)
 
 
-def describe_machine(engine: Engine) -> Machine:
-    """Describes this machine and the engine, before anything is measured."""
+def load_now() -> float:
+    """Runnable processes of the whole machine in the last minute."""
+    return round(os.getloadavg()[0], 2)
+
+
+def describe_machine(engine: Engine, load: float | None = None) -> Machine:
+    """Describes this machine and the engine. Call it before anything is measured, or give the
+    `load_now` of then."""
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(
         cpu=cpu_name(),
@@ -94,7 +107,8 @@ def describe_machine(engine: Engine) -> Machine:
         isa=engine.isa,
         threads=engine.threads,
         kv=engine.kv,
-        load=round(os.getloadavg()[0], 2),
+        activations=engine.activations,
+        load=load_now() if load is None else load,
     )
 
 

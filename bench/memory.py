@@ -25,6 +25,7 @@ from stepguard.manifest import Manifest, load
 from stepguard.runtime import PAGE_TOKENS
 
 _PROBE = "stepguard.bench.memory_probe"
+_SCRATCH = 1 << 30  # bytes of a forward's rows, and what cutting memory into kinds leaves over
 _SETTLED = 2.5  # seconds after which a file's times tell whether it was written to
 
 
@@ -105,13 +106,13 @@ def measure_memory(
         "context": context,
         "trajectories": [dict(sample.value) for sample in samples],
     }
-    _settle(weights)
+    settle(weights)
     with tempfile.TemporaryDirectory(prefix="stepguard-") as cache:
         environment = {**os.environ, "XDG_CACHE_HOME": cache}
         base, first, run = (
             _ask(question | {"task": task}, environment) for task in ("parts", "load", "run")
         )
-    slot, token = _slot_bytes(manifest), _token_bytes(manifest, run["setup"]["kv"])
+    slot, token = slot_bytes(manifest), token_bytes(manifest, run["setup"]["kv"])
     judged, full = (_parts(base, run[key], slot, token) for key in ("judged", "full"))
     return Memory(
         name=name,
@@ -148,24 +149,33 @@ def table_ranges(graph: Path) -> Ranges:
     return ranges
 
 
-def _settle(weights: Path) -> None:
+def settle(weights: Path) -> None:
     """Waits until the file is old enough to be remembered as verified."""
     age = time.time() - weights.stat().st_ctime
     if age < _SETTLED:
         time.sleep(_SETTLED - age)
 
 
-def _slot_bytes(manifest: Manifest) -> int:
+def slot_bytes(manifest: Manifest) -> int:
     """Bytes of the recurrent slot of a State."""
     delta = manifest.architecture.delta
     return 4 * delta.layers * (delta.conv_floats + delta.delta_floats) if delta else 0
 
 
-def _token_bytes(manifest: Manifest, kv: str) -> int:
+def token_bytes(manifest: Manifest, kv: str) -> int:
     """Bytes of keys and values of a token."""
     shape = manifest.architecture
     heads = 2 * shape.kv_heads * shape.head_dim * (2 if kv == "fp16" else 4)
     return heads * shape.attention_layers
+
+
+def our_memory(manifest: Manifest, sessions: int, room: int) -> int:
+    """Bytes for so many sessions with so long a path, and for one that reads beside them.
+
+    Each keeps a border; a step and its question have a recurrent slot more each.
+    """
+    pages = (sessions + 1) * (room + 128) * token_bytes(manifest, "fp32")
+    return 2 * (pages + 3 * (sessions + 1) * slot_bytes(manifest)) + _SCRATCH
 
 
 def _parts(base: Mapping[str, int], seen: Mapping[str, int], slot: int, token: int) -> Parts:

@@ -23,7 +23,7 @@ from stepguard.runtime import PAGE_TOKENS, Engine, Segment, State, find_onnxrunt
 Answer = dict[str, Any]
 # The C library reserves the heaps of threads by this much; arenas are larger.
 _THREAD_HEAP = 64 << 20
-_STATES, _TOKENS = 8, 256
+_STATES, _TOKENS = 8, 2 * PAGE_TOKENS
 
 
 def parts(question: Answer) -> Answer:
@@ -58,7 +58,7 @@ def run(question: Answer) -> Answer:
                 answer["full"] = survey(question, guard)
                 answer.setdefault("judged", answer["full"])
             engine = guard._reader.engine
-            names = ("ort_version", "isa", "threads", "kv")
+            names = ("ort_version", "isa", "threads", "kv", "activations")
             answer["setup"] = {name: getattr(engine, name) for name in names}
             answer["state"], answer["tokens"] = _growth(engine, guard._reader.prefix)
     return answer
@@ -124,8 +124,8 @@ def _growth(engine: Engine, prefix: State) -> tuple[int, int]:
     for _ in range(_STATES):
         states.append(_kept(engine, prefix, token))
         sizes.append(arena_bytes(read_smaps()))
-    half = _STATES // 2
-    state = (sizes[-1] - sizes[half - 1]) // half
+    # Some may lie where freed pages were: the median of the later ones does not.
+    state = int(np.median(np.diff(sizes[_STATES // 2 - 1 :])))
     text = np.zeros(_TOKENS, np.int32)
     end = _kept(engine, prefix, text)
     before = arena_bytes(read_smaps())

@@ -25,6 +25,11 @@ class Opened:
         """How the matrices are stored, like `int4` or `int4 + int8`."""
         return " + ".join(sorted(self.guard.manifest.quantisation.linear))
 
+    @property
+    def product(self) -> str:
+        """Weights and what they are multiplied with, like `int4 x int8`."""
+        return f"{self.weights} x {self.guard.activations}"
+
     def to_dict(self) -> dict[str, str]:
         """Names the model in JSON."""
         manifest = self.guard.manifest
@@ -35,16 +40,34 @@ class Opened:
             "weights": self.weights,
             "table": manifest.quantisation.table,
             "kv": self.guard.kv,
+            "activations": self.guard.activations,
             "prompt": manifest.prompt["name"],
         }
 
 
 @contextmanager
 def opened(
-    folder: Path, *, kv: str | None = None, isa: str | None = None, threads: int | None = None
+    folder: Path,
+    *,
+    kv: str | None = None,
+    activations: str | None = None,
+    isa: str | None = None,
+    threads: int | None = None,
+    mode: str | None = None,
+    rationale_limit: int | None = None,
+    memory: int | None = None,
 ) -> Iterator[Opened]:
     """Loads a guard and closes it; raises what `Guard.load` raises."""
-    with Guard.load(folder, kv=kv, isa=isa, threads=threads) as guard:
+    with Guard.load(
+        folder,
+        kv=kv,
+        activations=activations,
+        isa=isa,
+        threads=threads,
+        mode=mode,
+        rationale_limit=rationale_limit,
+        memory=memory,
+    ) as guard:
         yield Opened(folder, guard, guard._reader)
 
 

@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -14,20 +13,22 @@ from stepguard.bench.fidelity import Comparison
 from stepguard.bench.fidelity import Progress as Report
 from stepguard.bench.growth import Point
 from stepguard.bench.machine import Machine
-from stepguard.cli.show import plain
+from stepguard.bench.modes import Agreement
+from stepguard.bench.neighbours import Case
+from stepguard.cli.show import console, plain
 
 
 @contextmanager
 def progress_bar(text: str) -> Iterator[Report]:
     """A bar on standard error; nothing is drawn where that is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    err = console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns,
         TimeRemainingColumn(),
-        console=console,
+        console=err,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not err.is_terminal,
     ) as bar:
         task = bar.add_task(plain(text), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -35,7 +36,7 @@ def progress_bar(text: str) -> Iterator[Report]:
 
 def say(text: str) -> None:
     """A line on standard error: what is going on, for who waits."""
-    Console(stderr=True).print(plain(text), markup=False, highlight=False, soft_wrap=True)
+    console(stderr=True).print(plain(text), soft_wrap=True)
 
 
 def megabytes(size: int) -> str:
@@ -62,8 +63,8 @@ def growth_table(points: Sequence[Point]) -> Table:
         table.add_row(
             f"{point.context:,}",
             _median_and_range(point.step_ms),
-            _median_and_range(point.again_ms),
-            f"{point.ratio:.1f}",
+            _median_and_range(point.again_ms) if point.again_ms else "",
+            "" if point.ratio is None else f"{point.ratio:.1f}",
         )
     return table
 
@@ -72,14 +73,43 @@ def _median_and_range(times: Sequence[float]) -> str:
     return f"{statistics.median(times):,.0f} ({min(times):,.0f} to {max(times):,.0f})"
 
 
+def neighbours_table(cases: Sequence[Case]) -> Table:
+    """Median alone and beside, their ranges, and how many times longer it takes beside."""
+    table = Table(title="what a guard and the programs beside it cost each other")
+    table.add_column("")
+    for name in ("alone, ms", "beside, ms", "times longer", "at most"):
+        table.add_column(name, justify="right")
+    for case in cases:
+        times = map(_median_and_range, (case.alone_ms, case.beside_ms))
+        table.add_row(case.name, *times, f"{case.ratio:.3f}", f"{case.limit:g}")
+    return table
+
+
+def modes_table(rows: Sequence[Agreement]) -> Table:
+    """One line for every two modes."""
+    table = Table(title=f"modes of one guard over {rows[0].verdicts} questions")
+    table.add_column("modes")
+    for name in ("unavailable", "agree", "margins: correlation", "of ranks"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        numbers = (row.correlation, row.rank_correlation)
+        table.add_row(
+            f"{row.first} and {row.second}",
+            f"{row.first_unavailable} and {row.second_unavailable}",
+            f"{row.agree} of {row.both}",
+            *("-" if number is None else f"{number:.4f}" for number in numbers),
+        )
+    return table
+
+
 def fidelity_table(rows: Sequence[tuple[str, str, Comparison]]) -> Table:
-    """One line for each (weights, KV type, comparison)."""
+    """One line for each (weights x activations, KV type, comparison)."""
     first = rows[0][2]
     table = Table(
         title=f"differences from float32 over {first.verdicts} verdicts "
         f"(its margins spread by {first.margin_spread:.2f})"
     )
-    table.add_column("weights")
+    table.add_column("weights x rows")
     table.add_column("KV")
     for name in ("margin: mean", "95 %", "max", "shift", "logits: mean", "max", "flips"):
         table.add_column(name, justify="right")

@@ -20,21 +20,25 @@ Rows = Sequence[tuple[dict[str, str], Comparison]]
 
 def run_fidelity(arguments: argparse.Namespace) -> int:
     """Compares and prints; the exit status is 0 whatever the differences are."""
-    runs: list[tuple[Path, str | None]] = [(folder, None) for folder in arguments.models]
+    runs: list[tuple[Path, str | None, str | None]] = [
+        (folder, None, activations)
+        for folder in arguments.models
+        for activations in arguments.activations or [None]
+    ]
     if arguments.kv:
-        runs.insert(0, (arguments.reference, arguments.kv))
+        runs.insert(0, (arguments.reference, arguments.kv, None))
     if not runs:
         arguments.usage("nothing to compare: give a MODEL, or --kv")
     samples = read_samples(arguments.data, arguments.limit, arguments.seed)
     if not samples:
         raise TrajectoryError("--data", expected="at least one trajectory", got="none")
     rows = []
-    with _open(arguments.reference, None, arguments) as reference:
+    with _open(arguments.reference, None, None, arguments) as reference:
         _check_reference(reference)
         machine = describe_machine(reference.reader.engine)
         answers = _read(reference, samples, arguments)
-        for folder, kv in runs:
-            with _open(folder, kv, arguments) as model:
+        for folder, kv, activations in runs:
+            with _open(folder, kv, activations, arguments) as model:
                 check_same_prompt(reference, model)
                 rows.append((model.to_dict(), compare(answers, _read(model, samples, arguments))))
     if arguments.json:
@@ -45,9 +49,11 @@ def run_fidelity(arguments: argparse.Namespace) -> int:
 
 
 def _open(
-    folder: Path, kv: str | None, arguments: argparse.Namespace
+    folder: Path, kv: str | None, activations: str | None, arguments: argparse.Namespace
 ) -> AbstractContextManager[Opened]:
-    return opened(folder, kv=kv, isa=arguments.isa, threads=arguments.threads)
+    return opened(
+        folder, kv=kv, activations=activations, isa=arguments.isa, threads=arguments.threads
+    )
 
 
 def _read(model: Opened, samples: Sequence[Sample], arguments: argparse.Namespace) -> Margins:
@@ -102,4 +108,5 @@ def _print_table(
         f"{len(samples)} trajectories of at most {arguments.cut:,} tokens: "
         f"{answers.tokens:,} tokens read, {len(answers.margins):,} verdicts"
     )
-    console().print(fidelity_table([(m["weights"], m["kv"], found) for m, found in rows]))
+    table = [(f"{m['weights']} x {m['activations']}", m["kv"], found) for m, found in rows]
+    console().print(fidelity_table(table))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 from stepguard.bench.report import megabytes
 from stepguard.bench.shapes import find_shape, make_checkpoint, make_model
@@ -14,6 +15,7 @@ from stepguard.export import progress_bar
 def run_make_model(arguments: argparse.Namespace) -> int:
     """Makes a model directory, and prints what came out."""
     shape = find_shape(arguments.shape)
+    started = time.perf_counter()
     with progress_bar() as report:
         manifest = make_model(
             shape,
@@ -23,7 +25,7 @@ def run_make_model(arguments: argparse.Namespace) -> int:
             progress=report,
             overwrite=arguments.force,
         )
-    print_summary(arguments.out, manifest)
+    print_summary(arguments.out, manifest, time.perf_counter() - started)
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from stepguard.bench.machine import describe_machine
+from stepguard.bench.machine import describe_machine, load_now
 from stepguard.bench.memory import Memory, Parts, measure_memory
 from stepguard.bench.report import machine_text, megabytes, say
 from stepguard.bench.samples import Sample, made_samples, read_samples
@@ -27,14 +27,14 @@ def run_memory(arguments: argparse.Namespace) -> int:
     shapes = chosen_shapes(arguments)
     if not arguments.models and not shapes:
         arguments.usage("nothing to measure: give a MODEL, --shape NAME or --all")
-    samples = _samples(arguments)
+    samples, load = _samples(arguments), load_now()
     found: list[Memory] = []
     for model in arguments.models:
         found.append(_measure(model, model.name, samples, arguments))
     for shape in shapes:
         with random_model(shape, arguments) as model:
             found.append(_measure(model, shape.name, samples, arguments))
-    machine = describe_machine(found[0].setup)
+    machine = describe_machine(found[0].setup, load)
     if arguments.json:
         report = {
             "benchmark": "memory",
@@ -90,7 +90,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, object]:
 
 def _sizes(found: list[Memory]) -> Table:
     table = Table(title="load times, and sizes in MB (10^6 bytes)")
-    table.add_column("model")
+    table.add_column("model", overflow="fold")
     names = ("weights", "weights.bin", "first load, s", "load, s", "loaded", "first verdict")
     for name in (*names, "a State", "KV of 1k tokens", "copied"):
         table.add_column(name, justify="right")
@@ -105,7 +105,7 @@ def _sizes(found: list[Memory]) -> Table:
 
 def _parts(found: list[Memory], context: int) -> Table:
     table = Table(title=f"resident MB at {context:,} tokens of context")
-    table.add_column("model")
+    table.add_column("model", overflow="fold")
     for name in Parts.__dataclass_fields__:
         table.add_column(name, justify="right")
     for one in found:

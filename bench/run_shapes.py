@@ -13,7 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from stepguard.bench.child import run_command
-from stepguard.bench.machine import Setup, describe_machine
+from stepguard.bench.machine import Setup, describe_machine, load_now
 from stepguard.bench.report import machine_text, megabytes, say
 from stepguard.bench.run_memory import chosen_shapes, random_model
 from stepguard.bench.samples import Sample, made_samples, read_samples
@@ -42,6 +42,8 @@ class Moderated:
     """Reading and judging, without loading."""
     process_seconds: float
     """The whole command, the first load of a new model with it."""
+    cpu_seconds: float
+    """The same, of all its threads together: on a busy machine the better measure."""
     peak: int
 
     @property
@@ -55,15 +57,15 @@ def run_shapes(arguments: argparse.Namespace) -> int:
     shapes = chosen_shapes(arguments)
     if not shapes:
         arguments.usage("nothing to moderate: give --shape NAME or --all")
-    samples = _samples(arguments)
+    samples, load = _samples(arguments), load_now()
     found: list[Any] = []
     facts: dict[str, Any] = {}
     for shape in shapes:
         one, facts = _moderate(shape, samples, arguments)
         found.append(one)
         say(f"{shape.name}: {one.tokens:,} tokens in {one.seconds:.0f} s")
-    setup = {name: facts[name] for name in ("isa", "threads", "kv")}
-    machine = describe_machine(Setup(ort_version=find_onnxruntime().version, **setup))
+    setup = {name: facts[name] for name in ("isa", "threads", "kv", "activations")}
+    machine = describe_machine(Setup(ort_version=find_onnxruntime().version, **setup), load)
     if arguments.json:
         rows = [dataclasses.asdict(one) | {"tokens_per_second": one.speed} for one in found]
         print_json({"benchmark": "shapes", "machine": machine.to_dict(), "shapes": rows})
@@ -113,6 +115,7 @@ def _moderate(
         tokens=sum(verdict["tokens_read"] for verdict in verdicts),
         seconds=facts["seconds"],
         process_seconds=ran.seconds,
+        cpu_seconds=ran.cpu_seconds,
         peak=ran.peak,
     )
     return one, facts
@@ -123,11 +126,12 @@ def _table(found: list[Moderated], quant: str) -> Table:
     table = Table(title=f"{first.trajectories} trajectories, random {quant} weights")
     table.add_column("shape")
     names = ("weights.bin, MB", "made in, s", "verdicts", "tokens", "read in, s", "tokens/s")
-    for name in (*names, "command, s", "peak resident, MB"):
+    for name in (*names, "command, s", "CPU, s", "peak resident, MB"):
         table.add_column(name, justify="right")
     for one in found:
         counts = (f"{one.verdicts - one.unavailable} of {one.verdicts}", f"{one.tokens:,}")
-        times = (f"{one.seconds:.0f}", f"{one.speed:.1f}", f"{one.process_seconds:.0f}")
+        times = (f"{one.seconds:.0f}", f"{one.speed:.1f}")
+        whole = (f"{one.process_seconds:.0f}", f"{one.cpu_seconds:.0f}")
         sizes = (megabytes(one.weights), f"{one.made_seconds:.0f}")
-        table.add_row(one.shape, *sizes, *counts, *times, megabytes(one.peak))
+        table.add_row(one.shape, *sizes, *counts, *times, *whole, megabytes(one.peak))
     return table

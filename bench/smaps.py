@@ -38,7 +38,9 @@ def read_smaps(path: Path = Path("/proc/self/smaps")) -> list[Mapping]:
     found: list[Mapping] = []
     head: re.Match[str] | None = None
     fields: dict[str, str] = {}
-    for line in [*path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), ""]:
+    # Names of files may hold what else ends a line; the kernel escapes only the line feed.
+    text = path.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n")
+    for line in [*text.split("\n"), ""]:
         at_header = _HEADER.fullmatch(line)
         if (at_header or not line) and head is not None:
             found.append(_mapping(head, fields))
@@ -80,6 +82,12 @@ def _resident(pagemap: int, begin: int, end: int) -> int:
         Path(f"/proc/self/fd/{pagemap}"), np.uint64, max(last - first, 0), offset=8 * first
     )
     return int((entries & _PRESENT != 0).sum()) * mmap.PAGESIZE
+
+
+def resident(path: Path = Path("/proc/self/status")) -> int:
+    """Bytes that this process has resident now."""
+    (line,) = re.findall(r"^VmRSS:\s*(\d+) kB$", path.read_text(), re.MULTILINE)
+    return int(line) << 10
 
 
 def peak_resident(path: Path = Path("/proc/self/status")) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stepguard.bench.shapes.guards import GuardShape
-from stepguard.bench.shapes.weights import RandomStore
+from stepguard.bench.shapes.weights import RandomStore, Rounded
 from stepguard.export.checkpoint import Checkpoint
 from stepguard.export.directory import check_space, new_directory
 from stepguard.export.source import Source
@@ -27,12 +27,14 @@ def make_checkpoint(
     *,
     seed: int = 0,
     shard_bytes: int = SHARD_BYTES,
+    store: TensorStore | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> int:
     """Writes a random bfloat16 checkpoint of `shape` to the new folder `out`; returns its bytes.
 
     Peak memory is a block of rows. `shard_bytes` is the most that one safetensors file holds.
+    `store` holds other weights than those of the seed; they are rounded to bfloat16.
 
     Raises:
         ExportError: `out` exists and is not empty, or its disk is too small.
@@ -40,7 +42,7 @@ def make_checkpoint(
     """
     out = Path(out)
     with new_directory(out, overwrite, _is_random) as work:
-        store = random_store(shape, work, seed)
+        store = random_store(shape, work, seed) if store is None else Rounded(store)
         infos = [*_foreign(shape, work), *store.tensors.values()]
         total = sum(info.nbytes for info in infos)
         check_space(work, total)
@@ -145,7 +147,7 @@ def _header(shape: GuardShape, shard: list[TensorInfo]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _blocks(store: RandomStore, info: TensorInfo) -> Iterator[bytes]:
+def _blocks(store: TensorStore, info: TensorInfo) -> Iterator[bytes]:
     if info.name not in store.tensors:
         yield bytes(info.nbytes)
         return

@@ -16,6 +16,7 @@ from stepguard.export.architecture import Linear
 from stepguard.export.checkpoint import Checkpoint
 from stepguard.export.provenance import NOT_STATED
 from stepguard.export.shape import Shape
+from stepguard.export.tensors import TensorStore
 from stepguard.manifest import Manifest
 
 _KINDS = {"int4": "Q4_0", "int8": "Q8_0"}
@@ -27,22 +28,25 @@ def make_model(
     *,
     quant: str = "int4",
     seed: int = 0,
+    store: TensorStore | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> Manifest:
     """Writes a random model directory of `shape` to the new folder `out`, with our short prompt.
 
-    quant: int4, int8 or float32, as in an export. The manifest's origin says that it is random.
+    quant: int4, int8 or float32, as in an export. store: other weights than those of the seed. The
+    manifest's origin says that it is random.
 
     Raises:
         ExportError: `out` exists and is not empty, or its disk is too small.
         StepguardError: a package is not installed.
     """
-    kinds = stored_kinds(shape.shape, quant)
     with tempfile.TemporaryDirectory(prefix="stepguard-") as name:
         folder = Path(name)
         write_small_files(shape, folder, seed, text_only=True)
-        store = random_store(shape, folder, seed, kinds=kinds)
+        if store is None:
+            kinds = stored_kinds(shape.shape, quant)
+            store = random_store(shape, folder, seed, kinds=kinds)
         return export_checkpoint(
             Checkpoint("safetensors", folder, shape.text, store),
             out,

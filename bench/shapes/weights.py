@@ -58,6 +58,25 @@ class RandomStore(TensorStore):
         return rows
 
 
+class Rounded(TensorStore):
+    """The tensors of another store, rounded to BF16."""
+
+    def __init__(self, store: TensorStore) -> None:
+        self._store = store
+        super().__init__(
+            {
+                name: _info(info.file, name, info.shape, "BF16")
+                for name, info in store.tensors.items()
+            }
+        )
+
+    def raw(self, name: str, begin: int, end: int) -> Bytes:
+        """Bytes of rows begin..end: uint8 [end - begin, bytes of a row]."""
+        rows = self._store.rows(name, begin, end).reshape(end - begin, -1)
+        bits: Bytes = np.ascontiguousarray(to_bf16(rows)).view(np.uint8)
+        return bits
+
+
 def to_bf16(values: Floats) -> npt.NDArray[np.uint16]:
     """The nearest bfloat16 of each float32, as its bits."""
     bits = values.astype(np.float32).view(np.uint32)
@@ -84,6 +103,12 @@ def _tile(kind: str, columns: int, seed: int) -> Bytes:
         np.maximum(values, -127, out=values)
     steps = 127.0 if kind == "Q8_0" else 8.0  # evenly spread, so of variance steps^2 / 3
     scale = math.sqrt(3.0 / columns) / steps
+    if kind == "Q4_0":
+        # A block whose largest weight is -8 steps, of a power of two, is found again by everybody
+        # who quantises it to 4 bits, and bfloat16 holds it exactly.
+        scale = 2.0 ** round(math.log2(scale))
+        place = rng.integers(2, size, len(tile))
+        tile[np.arange(len(tile)), place] &= 0xF0
     tile[:, :2] = np.array([scale], np.float16).view(np.uint8)
     flat: Bytes = tile.reshape(-1)
     return flat

@@ -1,15 +1,19 @@
-"""A tiny guard in several quantisations, and a few trajectories."""
+"""A tiny guard in several quantisations, small shapes, and a few trajectories."""
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stepguard.bench.shapes import GuardShape, find_shape
+from stepguard.bench.shapes.vocabulary import Vocabulary
 from stepguard.export import export_model
-from tests.export.tiny import make_checkpoint
+from tests.export.tiny import make_checkpoint, write_tokenizer
 
 TRAJECTORIES = [
     {
@@ -28,6 +32,21 @@ TRAJECTORIES = [
     for number in range(6)
 ]
 
+_DENSE = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+SMALL: dict[str, dict[str, Any]] = {
+    "qwen3.5-4b": {
+        **_DENSE,
+        "num_hidden_layers": 4,
+        "layer_types": ["linear_attention"] * 3 + ["full_attention"],
+        "linear_num_key_heads": 1,
+        "linear_num_value_heads": 2,
+    },
+    "qwen3-8b": _DENSE,
+    "qwen2.5-7b": _DENSE,
+    "llama3.1-8b": {**_DENSE, "head_dim": 32},
+    "smollm2-135m": {**_DENSE, "head_dim": 32},
+}
+
 
 @pytest.fixture(scope="session")
 def tiny_guards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -38,6 +57,22 @@ def tiny_guards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for quant, out in guards.items():
         export_model(checkpoint, out, quant=quant, template="short")
     return guards
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, GuardShape]:
+    """Each layout with a few hundred kilobytes of weights and a vocabulary of some hundred."""
+    folder = tmp_path_factory.mktemp("vocabulary")
+    write_tokenizer(folder, "qwen3")
+    files = [json.loads((folder / f"tokenizer{n}.json").read_text()) for n in ("", "_config")]
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "vocab_size": 416}
+    return {
+        name: dataclasses.replace(
+            find_shape(name).reduced(f"small {name}", **sizes, **fields),
+            vocabulary=lambda: Vocabulary(*files),
+        )
+        for name, fields in SMALL.items()
+    }
 
 
 @pytest.fixture

@@ -22,9 +22,10 @@ MACHINE = {
     "isa",
     "threads",
     "kv",
+    "activations",
     "load",
 }
-MODEL = {"folder", "sha256", "architecture", "weights", "table", "kv", "prompt"}
+MODEL = {"folder", "sha256", "architecture", "weights", "table", "kv", "activations", "prompt"}
 
 
 def run(*words: object) -> int:
@@ -38,7 +39,16 @@ def growth(guard: Path, *more: object) -> int:
 def test_growth_as_json(tiny_guards: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert growth(tiny_guards["int8"], "--json") == 0
     printed = json.loads(capsys.readouterr().out)
-    assert set(printed) == {"benchmark", "machine", "model", "settings", "points"}
+    assert set(printed) == {
+        "benchmark",
+        "machine",
+        "model",
+        "settings",
+        "peaks",
+        "points",
+        "growth",
+        "cases",
+    }
     assert printed["benchmark"] == "growth"
     assert set(printed["machine"]) == MACHINE
     assert set(printed["model"]) == MODEL
@@ -108,12 +118,24 @@ def test_fidelity_as_json(
     assert 0 < half["comparison"]["logit_max"] < int8["comparison"]["logit_max"]
 
 
+def test_fidelity_of_both_activations(
+    tiny_guards: dict[str, Path], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (tiny_guards["float32"], tiny_guards["int8"], "--activations", "fp32", "int8")
+    assert fidelity(data, *words, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    exact, rounded = printed["models"]
+    assert [exact["model"]["activations"], rounded["model"]["activations"]] == ["fp32", "int8"]
+    assert exact["comparison"] != rounded["comparison"]
+    assert printed["reference"]["activations"] == "fp32"
+
+
 def test_fidelity_for_people(
     tiny_guards: dict[str, Path], data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fidelity(data, tiny_guards["float32"], tiny_guards["int8"], "--cut", 260) == 0
     text = capsys.readouterr().out
-    for part in ("3 trajectories of at most 260 tokens", "int8", "flips", "ONNX Runtime"):
+    for part in ("3 trajectories of at most 260 tokens", "int8 x int8", "flips", "ONNX Runtime"):
         assert part in text
 
 

@@ -9,9 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stepguard.bench.growth import Point, contexts_up_to, measure_growth
+from stepguard.bench.growth import (
+    Point,
+    attention_operations,
+    contexts_up_to,
+    measure_growth,
+)
 from stepguard.errors import StepguardError
+from stepguard.manifest import Manifest
 from stepguard.runtime import Engine, Segment
+from tests.front.manifests import sample
 
 TEXT = np.random.default_rng(1).integers(0, 300, 256).astype(np.int32)
 QUESTION = TEXT[:5]
@@ -33,6 +40,7 @@ def engine(tiny_guards: dict[str, Path]) -> Iterator[Engine]:
 
 def test_contexts() -> None:
     assert contexts_up_to(8192) == [512, 1024, 2048, 4096, 8192]
+    assert contexts_up_to(32768)[-3:] == [8192, 16384, 32768]
     assert contexts_up_to(3000) == [512, 1024, 2048, 3000]
     assert contexts_up_to(100) == [100]
 
@@ -71,6 +79,25 @@ def test_only_the_step_is_computed(engine: Engine) -> None:
     measure(engine, repeats=1)
     # The states below (59 and 120 more), then twice: 21 and the whole path, for both lengths.
     assert engine.stats()["tokens"] - before == 179 + 2 * (21 + 80 + 21 + 200)
+
+
+def test_long_contexts_are_not_read_again(engine: Engine) -> None:
+    seen: list[tuple[int, int]] = []
+    before = engine.stats()["tokens"]
+    points = measure(engine, again_to=100, progress=lambda *counts: seen.append(counts))
+    assert [len(point.again_ms) for point in points] == [2, 0]
+    assert [len(point.step_ms) for point in points] == [2, 2]
+    assert engine.stats()["tokens"] - before == 179 + 3 * (21 + 80 + 21)
+    assert seen[-1] == (9, 9)
+    assert points[1].to_dict()["ratio"] is None
+    assert points[1].to_case()["best_peer"] is None
+    assert points[0].to_case()["peers"] == {"read again": points[0].again_median}
+
+
+def test_attention_of_the_last_rows() -> None:
+    shape = Manifest.from_dict(sample()).architecture  # 2 layers of 4 heads of 16
+    # Rows 8, 9 and 10 of a path look at 8, 9 and 10 keys.
+    assert attention_operations(shape, 10, 3) == 4 * 2 * 4 * 16 * (8 + 9 + 10)
 
 
 class Spoiled:

@@ -20,6 +20,7 @@ MACHINE = Machine(
     isa="avx2",
     threads=3,
     kv="fp16",
+    activations="int8",
     load=0.5,
 )
 

@@ -64,7 +64,9 @@ def test_wrong_lines_are_named(tmp_path: Path, text: str, problem: str) -> None:
         read_samples([path], 1)
 
 
-@pytest.mark.parametrize("content", [None, b"not gzip", gzip.compress(b"{}" * 99)[:-9], b""])
+@pytest.mark.parametrize(
+    "content", [None, b"not gzip", gzip.compress(b"{}" * 99, mtime=0)[:-9], b""]
+)
 def test_unreadable_files_are_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "a.jsonl.gz"
     if content is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import shutil
 from collections import namedtuple
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,44 +16,11 @@ import transformers
 from stepguard import Guard
 from stepguard.bench.shapes import GUARDS, GuardShape, find_shape, make_checkpoint, make_model
 from stepguard.bench.shapes.checkpoint import random_store
-from stepguard.bench.shapes.vocabulary import Vocabulary
 from stepguard.bench.shapes.weights import to_bf16
 from stepguard.cli import main
 from stepguard.errors import ExportError
 from stepguard.export import export_model
-from tests.bench.conftest import TRAJECTORIES
-from tests.export.tiny import write_tokenizer
-
-_DENSE = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
-_SMALL: dict[str, dict[str, Any]] = {
-    "qwen3.5-4b": {
-        **_DENSE,
-        "num_hidden_layers": 4,
-        "layer_types": ["linear_attention"] * 3 + ["full_attention"],
-        "linear_num_key_heads": 1,
-        "linear_num_value_heads": 2,
-    },
-    "qwen3-8b": _DENSE,
-    "qwen2.5-7b": _DENSE,
-    "llama3.1-8b": {**_DENSE, "head_dim": 32},
-    "smollm2-135m": {**_DENSE, "head_dim": 32},
-}
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, GuardShape]:
-    """Each layout with a few hundred kilobytes of weights and a vocabulary of some hundred."""
-    folder = tmp_path_factory.mktemp("vocabulary")
-    write_tokenizer(folder, "qwen3")
-    files = [json.loads((folder / f"tokenizer{n}.json").read_text()) for n in ("", "_config")]
-    sizes = {"hidden_size": 64, "intermediate_size": 96, "vocab_size": 416}
-    return {
-        name: dataclasses.replace(
-            find_shape(name).reduced(f"small {name}", **sizes, **fields),
-            vocabulary=lambda: Vocabulary(*files),
-        )
-        for name, fields in _SMALL.items()
-    }
+from tests.bench.conftest import SMALL, TRAJECTORIES
 
 
 def finite(folder: Path) -> bool:
@@ -65,7 +30,7 @@ def finite(folder: Path) -> bool:
     return len(verdicts) == 2 and all(math.isfinite(v.margin or math.nan) for v in verdicts)
 
 
-@pytest.mark.parametrize("name", _SMALL)
+@pytest.mark.parametrize("name", SMALL)
 def test_transformers_loads_a_checkpoint_and_we_export_it(
     small: dict[str, GuardShape], name: str, tmp_path: Path
 ) -> None:

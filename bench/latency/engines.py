@@ -1,0 +1,141 @@
+"""The engines of one measurement: started each in a process of its own, or said to be missing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stepguard.bench.latency import prepare
+from stepguard.bench.latency.measure import OURS
+from stepguard.bench.latency.peer import PEERS, Ids
+from stepguard.bench.latency.remote import MissingPeer, Remote
+from stepguard.bench.machine import Setup
+from stepguard.bench.report import say
+from stepguard.bench.shapes import GuardShape
+from stepguard.export import progress_bar
+from stepguard.runtime import active_isa, find_onnxruntime
+
+_ROWS = 4096  # of the output matrix, compared between engines
+
+
+@dataclass
+class Running:
+    """What is there to be measured, ours first, and what is not."""
+
+    engines: list[Remote] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """By name."""
+        return {engine.name: engine.version for engine in self.engines}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How the engines are to be started.
+
+    shape: whose random weights they get; None where ours has a model directory that others cannot
+    read. peers: names of others. room: the longest path in tokens. sessions: how many paths at
+    once. memory: bytes that ours may take.
+    """
+
+    shape: GuardShape | None
+    peers: Sequence[str]
+    seed: int
+    threads: int
+    room: int
+    sessions: int = 1
+    memory: int = prepare.OURS["memory"]
+    model: Path | None = None
+
+
+@contextmanager
+def work_folder(work: Path | None) -> Iterator[Path]:
+    """The folder where files are made: the given one, which stays, or one that is removed."""
+    with ExitStack() as stack:
+        if work is None:
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stepguard-")))
+        work.mkdir(parents=True, exist_ok=True)
+        yield work
+
+
+def start_engines(stack: ExitStack, wanted: Wanted, work: Path, rows: Ids) -> Running:
+    """Makes files and loads; `stack` ends the processes. rows: int32 [r] to compare.
+
+    Raises:
+        StepguardError: an engine is there but cannot load its files.
+    """
+    run = Running()
+    for name in [OURS, *(peer for peer in PEERS if peer in wanted.peers)]:
+        say(f"{name}: files and load")
+        try:
+            engine = _start(name, wanted, work, rows)
+        except MissingPeer as error:
+            run.missing[name] = error.got
+            say(f"{name} is not measured: {error.got}. {error.fix}")
+            continue
+        run.engines.append(stack.enter_context(engine))
+    return run
+
+
+def _start(name: str, wanted: Wanted, work: Path, rows: Ids) -> Remote:
+    if name == OURS and wanted.model is not None:
+        files = wanted.model
+    elif wanted.shape is not None:
+        with progress_bar() as report:
+            files = prepare.prepare(name, wanted.shape, work, wanted.seed, report)
+    else:
+        raise MissingPeer(
+            name,
+            expected="weights that it can read",
+            got="a model directory is for stepguard alone",
+            fix="Give --shape NAME for random weights that every engine reads.",
+        )
+    options: dict[str, Any] = {"sessions": wanted.sessions}
+    if name == OURS:
+        options = {**prepare.OURS, "memory": wanted.memory}
+    elif wanted.shape is not None:
+        options |= prepare.options(name, wanted.shape)
+    return Remote(
+        name,
+        files,
+        rows,
+        threads=wanted.threads,
+        room=wanted.room,
+        options=options,
+        tokenizer=_tokenizer(wanted, work),
+    )
+
+
+def _tokenizer(wanted: Wanted, work: Path) -> Path | None:
+    """The one of our model, which every process loads: a host has one whatever engine it uses."""
+    model = wanted.model
+    if model is None and wanted.shape is not None:
+        model = prepare.our_place(wanted.shape, work, wanted.seed)
+    return None if model is None else model / "tokenizer.json"
+
+
+def our_setup(threads: int) -> Setup:
+    """How ours runs: what the report states is what the engine was told."""
+    told = {name: str(prepare.OURS[name]) for name in ("kv", "activations")}
+    return Setup(find_onnxruntime().version, active_isa(), threads, **told)
+
+
+def random_ids(rng: np.random.Generator, vocabulary: int, count: int) -> Ids:
+    """int32 [count] token ids."""
+    ids: Ids = rng.integers(0, vocabulary, count, dtype=np.int32)
+    return ids
+
+
+def chosen_rows(rng: np.random.Generator, vocabulary: int) -> Ids:
+    """int32 [r], rising: rows of the output matrix whose logits are compared."""
+    chosen = rng.choice(vocabulary, min(_ROWS, vocabulary), replace=False)
+    rows: Ids = np.sort(chosen).astype(np.int32)
+    return rows

@@ -1,0 +1,57 @@
+"""Which records are judged: whole families, and of those as many as wanted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+
+from stepguard.errors import TrajectoryError
+from stepguard.train import Record
+
+Split = tuple[int, int]  # which part (from 1 on), of how many
+
+
+def choose(
+    records: Sequence[Record], limit: int | None = None, split: Split | None = None
+) -> list[int]:
+    """Indices of the chosen records, in their order; the same whatever other records there are.
+
+    split: (part, parts); a family belongs to the part that the SHA-256 of its name says, with all
+    of its records. limit: at most so many of each source: of every family the record with the
+    lowest SHA-256, then of every family the second one, and so on.
+
+    Raises:
+        TrajectoryError: no record is left.
+    """
+    kept = [i for i, r in enumerate(records) if split is None or part_of(r.family, split) == split]
+    if limit is not None:
+        kept = [i for source in _by_source(records, kept) for i in _rounds(records, source)[:limit]]
+    if not kept:
+        got = "none" if split is None else f"none in part {split[0]} of {split[1]}"
+        raise TrajectoryError("records", expected="at least one to judge", got=got)
+    return sorted(kept)
+
+
+def part_of(family: str, split: Split) -> Split:
+    """The part that a family belongs to, out of as many as `split` has."""
+    digest = hashlib.sha256(family.encode("utf-8", "surrogatepass")).hexdigest()
+    return int(digest, 16) % split[1] + 1, split[1]
+
+
+def _by_source(records: Sequence[Record], kept: Sequence[int]) -> list[list[int]]:
+    sources: dict[str, list[int]] = defaultdict(list)
+    for i in kept:
+        sources[records[i].source].append(i)
+    return list(sources.values())
+
+
+def _rounds(records: Sequence[Record], kept: Sequence[int]) -> list[int]:
+    """One of each family, then the next one of each, families and records ordered by hash."""
+    seen: dict[str, int] = defaultdict(int)
+    keyed = []
+    for i in sorted(kept, key=lambda i: records[i].sha256):
+        family = records[i].family
+        keyed.append((seen[family], hashlib.sha256(family.encode("utf-8", "surrogatepass")), i))
+        seen[family] += 1
+    return [i for _, _, i in sorted(keyed, key=lambda key: (key[0], key[1].hexdigest(), key[2]))]
