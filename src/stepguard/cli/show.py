@@ -1,23 +1,34 @@
-"""What all commands print with: consoles, harmless text, model headings."""
+"""What all commands print with: consoles, tables, options that many have."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from stepguard.guard import Guard
+from stepguard.harmless import plain, plain_lines
+
+__all__ = [
+    "add_activations",
+    "add_json",
+    "console",
+    "formatted",
+    "grid",
+    "plain",
+    "plain_lines",
+    "print_json",
+    "status_text",
+]
 
 _STYLES = {"safe": "green", "unsafe": "bold red", "unsure": "yellow", "unavailable": "magenta"}
 _WIDTH = 120  # of what is written into a file or a pipe
-# Control, format (direction marks too), surrogates, and characters that end a line.
-_UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 class _Console(Console):
@@ -25,27 +36,26 @@ class _Console(Console):
         """Leaves it to `main`; rich would end the process with status 1."""
         raise BrokenPipeError
 
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments, of which only rich's own can steer the terminal.
 
-def console() -> Console:
-    """Standard output for people; content is never taken for markup."""
-    width = None if sys.stdout.isatty() else _WIDTH
-    return _Console(markup=False, highlight=False, emoji=False, width=width)
-
-
-def plain(text: str, most: int | None = None) -> str:
-    """Text that a terminal only prints: whatever could steer it is shown as an escape.
-
-    most: longest result in characters; what is cut off is shown as an ellipsis.
-    """
-    head = text if most is None else text[: most + 1]
-    shown = "".join(map(_harmless, head))
-    return shown if most is None or len(shown) <= most else shown[: most - 1] + "…"
+        Commands escape content before they lay it out, so that widths are right. What one of them
+        forgets ends here.
+        """
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(plain_lines(segment.text), segment.style)
 
 
-def _harmless(sign: str) -> str:
-    if unicodedata.category(sign) not in _UNSAFE:
-        return sign
-    return sign.encode("unicode_escape", "surrogatepass").decode("ascii")
+def console(*, stderr: bool = False) -> Console:
+    """Standard output for people, or standard error; content is never taken for markup."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream is not None and stream.isatty() else _WIDTH
+    return _Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
 
 
 def status_text(status: str) -> Text:
@@ -67,20 +77,6 @@ def grid() -> Table:
     return table
 
 
-def model_facts(path: str, guard: Guard) -> dict[str, Any]:
-    """Which model judged, and what it ran on."""
-    return {
-        "path": path,
-        "sha256": guard.manifest.sha256,
-        "prompt": guard.prompt.name,
-        "prompt_sha256": guard.prompt.sha256,
-        "trained": guard.trained,
-        "isa": guard.isa,
-        "threads": guard.threads,
-        "kv": guard.kv,
-    }
-
-
 def formatted(description: str) -> dict[str, Any]:
     """Arguments of a command's parser whose help keeps its line breaks."""
     formatter = argparse.RawDescriptionHelpFormatter
@@ -90,3 +86,12 @@ def formatted(description: str) -> dict[str, Any]:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """The option --json."""
     parser.add_argument("--json", action="store_true", help="print one JSON object, for machines")
+
+
+def add_activations(parser: argparse.ArgumentParser) -> None:
+    """The option --activations."""
+    parser.add_argument(
+        "--activations",
+        choices=["fp32", "int8"],
+        help="what int4 and int8 weights are multiplied with (int8 where there are such weights)",
+    )

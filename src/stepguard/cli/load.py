@@ -1,0 +1,47 @@
+"""The options that commands load a guard with."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from stepguard.cli.show import add_activations
+from stepguard.errors import StepguardError
+from stepguard.guard import Guard
+from stepguard.heads import HEAD
+from stepguard.prompt import MODES
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """--device, --kv, --activations and --threads."""
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="what computes")
+    parser.add_argument("--kv", choices=["fp16", "fp32"], help="type of the KV pages")
+    add_activations(parser)
+    parser.add_argument("--threads", type=_threads, metavar="N", help="threads of a forward pass")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The same, and --mode."""
+    add_engine(parser)
+    parser.add_argument(
+        "--mode",
+        choices=(*MODES, HEAD),
+        help="how verdicts are read; `stepguard inspect` lists the modes",
+    )
+
+
+def load_guard(arguments: argparse.Namespace, **options: Any) -> Guard:
+    """`Guard.load` with these and further options; what does not fit the model is a named error."""
+    names = ("device", "kv", "activations", "threads", "mode")
+    settings = {name: getattr(arguments, name) for name in names if name in arguments}
+    try:
+        return Guard.load(arguments.model, **settings, **options)
+    except ValueError as error:
+        raise StepguardError("the options of the command", got=str(error)) from error
+
+
+def _threads(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1024:
+        raise argparse.ArgumentTypeError(f"expected 1 to 1024, got {value}")
+    return value
