@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stepguard.errors import VerdictError
@@ -15,12 +17,24 @@ _MOST = 64
 
 
 @dataclass(frozen=True, eq=False)
+class Waiting:
+    """A step that was handed in, but not rendered in time; the verdict that was given on it."""
+
+    step: Step
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, eq=False)
 class Check:
-    """A checked step. track: where it would lead; None when there was no time to find out."""
+    """A checked step. track: where it would lead; None when there was no time to find out.
+
+    behind: then, the last step that waited before it, if any.
+    """
 
     verdict: Verdict
     step: Step
     track: Track | None
+    behind: Waiting | None = None
 
 
 class Checks:
@@ -34,9 +48,22 @@ class Checks:
         """Opens a check."""
         self._open.append(check)
 
-    def moved(self, before: Track | None = None, verdict: Verdict | None = None) -> None:
-        """The session went on, which closes all checks; `verdict` may still be rejected."""
-        self._open.clear()
+    def moved(
+        self,
+        before: Track | None = None,
+        verdict: Verdict | None = None,
+        waited: Sequence[Waiting] = (),
+    ) -> None:
+        """The session went on, which closes all checks; `verdict` may still be rejected.
+
+        waited: the step with which it went on and those that wait behind it; checks that were made
+        behind these stay open.
+        """
+        for check in tuple(self._open):
+            if not any(check.behind is step for step in waited):
+                # Late checks are opened beside a call that is under way.
+                with contextlib.suppress(ValueError):
+                    self._open.remove(check)
         self._last = None if before is None or verdict is None else (verdict, before)
 
     def take(self, verdict: Verdict) -> Check:

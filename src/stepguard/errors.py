@@ -8,19 +8,26 @@ of the verdict. These classes are for misuse and for loading.
 from __future__ import annotations
 
 import os
+from typing import ClassVar
 
 __all__ = [
+    "AuditError",
+    "DoctorError",
     "EngineClosed",
     "ExportError",
     "ForkedProcessError",
     "ModelFormatError",
     "ModelTamperedError",
+    "PolicyError",
     "PromptError",
+    "RunStopped",
     "RuntimeMissingError",
+    "ServeError",
     "SessionClosed",
     "StepguardError",
     "TaxonomyError",
     "TokenizerError",
+    "TrainingError",
     "TrajectoryError",
     "VerdictError",
 ]
@@ -29,7 +36,11 @@ __all__ = [
 class StepguardError(Exception):
     """Base of all errors of stepguard; `where`, `expected`, `got` and `fix` are attributes."""
 
+    usual_fix: ClassVar[str] = ""
+    """What to do where the place that raises it knows nothing better."""
+
     def __init__(self, where: str, *, expected: str = "", got: str = "", fix: str = "") -> None:
+        fix = fix or self.usual_fix
         self.where, self.expected, self.got, self.fix = where, expected, got, fix
         parts = [where]
         if expected:
@@ -51,6 +62,8 @@ def _rebuild(kind: type[StepguardError], where: str, fields: dict[str, str]) -> 
 class ModelFormatError(StepguardError):
     """A model directory, checkpoint or graph that cannot be used as it is."""
 
+    usual_fix = "Export the model again with this version of stepguard."
+
 
 class ModelTamperedError(ModelFormatError):
     """A file of a model directory is not the one that its manifest describes."""
@@ -59,29 +72,71 @@ class ModelTamperedError(ModelFormatError):
 class ExportError(StepguardError):
     """A checkpoint that cannot be exported, or an output folder that cannot be written."""
 
+    usual_fix = "Correct what it names, or fetch the checkpoint again."
+
 
 class PromptError(StepguardError):
     """A prompt file or template that cannot be turned into pieces."""
+
+    usual_fix = "Correct the prompt file and export again."
 
 
 class TrajectoryError(StepguardError):
     """A trajectory, stream line or step of the wrong form."""
 
+    usual_fix = "Correct this place of the input."
+
+
+class PolicyError(StepguardError):
+    """A policy file that cannot be used as it is."""
+
+    usual_fix = "Correct the policy; `stepguard policy check FILE` names what is wrong with it."
+
 
 class TokenizerError(StepguardError):
     """A tokenizer of an unsupported kind, or one that does not fit the model."""
 
+    usual_fix = "Export the model again from its own checkpoint."
+
+
+class TrainingError(StepguardError):
+    """Settings, data or checkpoints that a training cannot use, or must not."""
+
+    usual_fix = "Correct what it names, or begin in a new folder."
+
 
 class TaxonomyError(StepguardError):
     """Labels, margins or calibrations that contradict each other."""
+
+    usual_fix = "Export the model again with this version of stepguard."
 
 
 class RuntimeMissingError(StepguardError):
     """ONNX Runtime is not installed, installed twice, or too old."""
 
 
+class RunStopped(StepguardError):
+    """A policy ends an agent's run before an action."""
+
+
+class AuditError(StepguardError):
+    """A log of decisions that cannot be written or read."""
+
+    usual_fix = "Until it is mended, treat what could not be logged as not allowed."
+
+
+class ServeError(StepguardError):
+    """A server that cannot listen where and how it was told to."""
+
+
+class DoctorError(StepguardError):
+    """A host that could not be asked what it does."""
+
+
 class SessionClosed(StepguardError):
     """A call on a session that was closed."""
+
+    usual_fix = "Open another with Guard.session."
 
 
 class VerdictError(StepguardError):

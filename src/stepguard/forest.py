@@ -14,9 +14,14 @@ Parent = State | int
 
 @dataclass(eq=False)
 class Forest:
-    """A list of segments that grows; `rows`: int32 [r] output rows that a question reads."""
+    """A list of segments that grows.
+
+    rows: int32 [r] output rows that a question reads. writes: an answer is to be written behind
+    every question, which is kept for that and gives its first token.
+    """
 
     rows: Ids
+    writes: bool = False
     segments: list[Segment] = field(default_factory=list)
     _ends: list[int] = field(default_factory=list)  # tokens on the path to the end of a segment
     _tracks: dict[int, Track] = field(default_factory=dict)  # of the segments that are kept
@@ -29,7 +34,12 @@ class Forest:
 
     def ask(self, parent: Parent, question: Ids) -> int:
         """Adds a question; its index."""
-        return self._add(parent, Segment(question, parent, read=self.rows))
+        writes = self.writes
+        return self._add(parent, Segment(question, parent, writes, read=self.rows, next=writes))
+
+    def branch(self, parent: Parent, ids: Ids, rows: Ids, *, keep: bool = False) -> int:
+        """Adds ids behind which these rows are read; `keep` where another forest goes on there."""
+        return self._add(parent, Segment(ids, parent, keep=keep, read=rows))
 
     def _add(self, parent: Parent, segment: Segment) -> int:
         start = self._ends[parent] if isinstance(parent, int) else parent.length
@@ -53,13 +63,13 @@ class Forest:
         return total
 
 
-def chain(prefix: State, asks: Sequence[Ask], rows: Ids) -> Forest:
+def chain(prefix: State, asks: Sequence[Ask], rows: Ids, *, writes: bool = False) -> Forest:
     """A trajectory at once: two segments per question, the steps since the one before and itself.
 
-    Nobody goes on from it later, so nothing is kept. Malformed tracks are left out: the first one,
-    and with it all that follow.
+    Nobody goes on from it later, so nothing is kept but what answers are to be written behind.
+    Malformed tracks are left out: the first one, and with it all that follow.
     """
-    forest, below, read = Forest(rows), prefix, 0
+    forest, below, read = Forest(rows, writes), prefix, 0
     parent: Parent = below
     for ask in asks:
         if ask.track.malformed:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from stepguard.errors import TokenizerError, TrajectoryError
-from stepguard.heap import give_back
-from stepguard.integrity import recheck, verify
-from stepguard.judge import Judge
-from stepguard.known_files import KnownFiles
-from stepguard.manifest import Manifest, load
-from stepguard.prefix_store import PrefixKey, PrefixStore
-from stepguard.private_files import cache_folder
-from stepguard.prompt import Encoder, Prompt, Trajectory, load_tokenizer
-from stepguard.queue import Progress, Queue
+from stepguard import followed
+from stepguard.background import Background
+from stepguard.errors import TrajectoryError
+from stepguard.escalation import Escalation
+from stepguard.follow_up import FollowUp
+from stepguard.hidden import HiddenRows, rows_of
+from stepguard.manifest import Manifest
+from stepguard.opening import Wanted, open_guard, open_helpers
+from stepguard.prompt import Prompt, Trajectory
+from stepguard.queue import Progress, Queue, asks_of, tokens_of, verdicts_of
 from stepguard.reader import Reader
 from stepguard.reading import Reading
-from stepguard.runtime import Engine
+from stepguard.screen import Screen
+from stepguard.screening import Screening, with_alarms
+from stepguard.second import Follower, Second
 from stepguard.session import Session, VerdictAt
-from stepguard.taxonomy import Verdict
-from stepguard.track import Ask, Track
+from stepguard.taxonomy import Taxonomy, Verdict
+from stepguard.track import Track
 from stepguard.window import Window
+
+# Trajectories that are judged at once where answers are written.
+_WRITERS = 8
 
 TrajectoryLike = Trajectory | Mapping[str, Any]
 
@@ -30,10 +38,25 @@ TrajectoryLike = Trajectory | Mapping[str, Any]
 class Guard:
     """Shared by any number of sessions and threads. Make it with `Guard.load`."""
 
-    def __init__(self, manifest: Manifest, prompt: Prompt, reader: Reader) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        prompt: Prompt,
+        reader: Reader,
+        escalation: Escalation | None = None,
+        *,
+        diagnoser: Second | None = None,
+        larger: Second | None = None,
+        screen: Screen | None = None,
+        keeps_screen: bool = True,
+    ) -> None:
+        self._screen, self._keeps_screen = screen, keeps_screen
+        self._escalation = escalation
         self.manifest = manifest
         self.prompt = prompt
         self._reader = reader
+        self._background = Background()
+        self._diagnoser, self._larger = diagnoser, larger
 
     @classmethod
     def load(
@@ -43,11 +66,21 @@ class Guard:
         isa: str | None = None,
         threads: int | None = None,
         kv: str | None = None,
+        activations: str | None = None,
         memory: int | None = None,
         chunk: int = 512,
         budget_ms: float = 100.0,
         save_prefix: bool = True,
+        taxonomy: str | Path | Taxonomy | None = None,
+        diagnoser: str | Path | Second | None = None,
+        larger: str | Path | Second | None = None,
+        give_way: bool = False,
         ort_library: str | None = None,
+        device: str = "cpu",
+        mode: str | None = None,
+        rationale_limit: int | None = None,
+        escalate: Literal["rationale"] | None = None,
+        screen: str | Path | Screen | None = None,
     ) -> Guard:
         """Opens a model directory, after checking that its files are those of its manifest.
 
@@ -56,48 +89,70 @@ class Guard:
             isa: kernel table; None takes the variable STEPGUARD_ISA, or the best of this CPU.
             threads: threads of a forward pass; None leaves a core to the agent where it can.
             kv: type of the KV pages, "fp16" or "fp32"; None takes the manifest's.
-            memory: bytes for KV pages; None takes a quarter of the machine's, at most 4 GiB.
+            activations: what int4 and int8 weights are multiplied with, "int8" (rows rounded to
+                integers, faster) or "fp32"; None takes "int8" where there are such weights.
+            memory: bytes for KV pages, recurrent slots and scratch; None takes a quarter of the
+                machine's, at most 4 GiB.
             chunk: most tokens of one forward pass.
             budget_ms: milliseconds of one forward pass, as far as `chunk` allows: the longest that
-                a small check waits for a long read.
+                a small check waits for a long read. A call that is alone and has no
+                deadline takes three times as much at once, so that a step and its question are
+                rarely cut.
             save_prefix: keep the State of the prompt's constant part in the user's cache, so that
                 the next start need not read it.
+            taxonomy: labels of a diagnosis, if not all that the guard was exported with: a file of
+                one's own, or the name of a shipped taxonomy.
+            diagnoser: another model directory, whose guard diagnoses what this one finds unsafe. It
+                is loaded at the first unsafe verdict, gives way to this one, and is let go of when
+                the machine's memory gets short. `Second(path, ...)` gives it options of its own.
+            larger: another one, whose guard judges in the background what this one is unsure about.
+            give_way: threads of the lowest priority (on Linux), for a guard that nobody waits for.
             ort_library: the ONNX Runtime library; None finds the installed wheel's.
+            device: "cpu", or "cuda" for an NVIDIA GPU; the CPU never takes over by itself.
+            mode: how verdicts are read, one of the manifest's modes ("first_token", "forced",
+                "rationale"), or "head" where one was fitted; None takes the one that it names.
+            rationale_limit: most tokens of a written answer; None takes the manifest's. A longer
+                one has no verdict: `unavailable(no_verdict)`.
+            escalate: "rationale" lets the guard write its answer out where a verdict is unsure or
+                unsafe. The written verdict holds, if it fits into the call's deadline by what was
+                measured so far; else the first one comes now, and what is written as a future:
+                `Session.rationale`.
+            screen: the folder of an encoder classifier, which looks at every tool result first:
+                `Verdict.screened`, `Session.screened`. What it flags makes nothing unsafe; a safe
+                verdict right behind it gets the second look that `escalate` or `larger` give to
+                unsure ones. A `Screen` that you loaded may be shared, and stays open
+                when the guard is closed.
 
         Raises:
             ModelFormatError, ModelTamperedError: the folder cannot be used as it is.
-            PromptError, TokenizerError, TaxonomyError: its prompt, tokenizer or labels cannot.
-            RuntimeMissingError: no usable ONNX Runtime, or no such kernel table.
+            PromptError, TokenizerError, TaxonomyError: its prompt, tokenizer or labels cannot, or
+                it has no such mode.
+            RuntimeMissingError: no usable ONNX Runtime, or no such kernel table; with "cuda" also:
+                no GPU, or something that it needs.
             ValueError: an argument is out of range.
         """
-        folder = Path(path)
-        manifest = load(folder)
-        with verify(folder, manifest, known=KnownFiles(cache_folder())) as verified:
-            prompt = Prompt.from_manifest(manifest.prompt)
-            tokenizer = load_tokenizer(verified.tokenizer.decode(errors="replace"))
-            encoder, judge = Encoder(prompt, tokenizer), Judge.of(manifest, prompt)
-            _check_vocabulary(manifest, tokenizer.get_vocab(), encoder)
-            give_back()  # what reading the tokenizer took
-            engine = Engine(
-                folder,
-                isa=isa,
-                threads=threads,
-                kv=kv,
-                memory=memory,
-                chunk=chunk,
-                budget_ms=budget_ms,
-                ort_library=ort_library,
-                manifest=manifest,
-            )
-            try:
-                recheck(verified)
-                store = _prefix_store(manifest, prompt, engine, encoder) if save_prefix else None
-                context = manifest.architecture.context
-                reader = Reader.of(engine, encoder, judge, context=context, store=store)
-                return cls(manifest, prompt, reader)
-            except BaseException:
-                engine.close()
-                raise
+        helpers = open_helpers(diagnoser, larger)
+        before = Screen.of(screen, ort_library)
+        opened = open_guard(
+            Path(path),
+            Wanted(taxonomy, give_way, save_prefix, mode, rationale_limit, escalate),
+            isa=isa,
+            threads=threads,
+            kv=kv,
+            activations=activations,
+            memory=memory,
+            chunk=chunk,
+            budget_ms=budget_ms,
+            ort_library=ort_library,
+            device=device,
+        )
+        return cls(
+            *opened,
+            diagnoser=helpers[0],
+            larger=helpers[1],
+            screen=before,
+            keeps_screen=not isinstance(screen, Screen),
+        )
 
     @property
     def isa(self) -> str:
@@ -110,9 +165,19 @@ class Guard:
         return self._reader.engine.threads
 
     @property
+    def mode(self) -> str:
+        """How verdicts are read."""
+        return self._reader.judge.mode
+
+    @property
     def kv(self) -> str:
         """Type of the KV pages."""
         return self._reader.engine.kv
+
+    @property
+    def activations(self) -> str:
+        """What int4 and int8 weights are multiplied with."""
+        return self._reader.engine.activations
 
     @property
     def trained(self) -> bool:
@@ -121,6 +186,22 @@ class Guard:
         An official prompt belongs to a trained checkpoint; calibration and heads come from labels.
         """
         return self.prompt.official or bool(self.manifest.calibration or self.manifest.heads)
+
+    def require_labels(self) -> None:
+        """Raises TaxonomyError for a guard that was exported without labels of a diagnosis, and has
+        no other guard beside it that has."""
+        _ = (self._diagnoser or self._reader).judge.needed_fields
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether scores are probabilities: a calibration fits to all settings."""
+        return self._reader.judge.calibration is not None
+
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """Scores: safe below the first, unsafe from the second, unsure between them."""
+        calibration = self._reader.judge.calibration
+        return (0.5, 0.5) if calibration is None else (calibration.low, calibration.high)
 
     def stats(self) -> dict[str, int | float]:
         """Counters of the engine since loading: tokens, forwards, pages_used, pages_total ..."""
@@ -133,6 +214,7 @@ class Guard:
         *,
         window: Literal["strict", "window"] = "strict",
         verdict_at: VerdictAt = "actions",
+        diagnose: bool = True,
     ) -> Session:
         """A new trajectory.
 
@@ -140,9 +222,12 @@ class Guard:
             profile: describes the agent; it is read with the first step.
             window: what happens when the context is full. "strict": verdicts are
                 `unavailable(overflow)`. "window": the profile, the first user step and the newest
-                steps stay, verdicts name what was left out and have a coverage below 1.
+                steps stay, verdicts name what was left out and have a coverage below 1; a step that
+                is too long even so is read in overlapping windows, and the worst of them counts.
             verdict_at: the steps at which `Session.follow` gives a verdict: "actions" of the agent,
                 all steps of the "agent", or "all".
+            diagnose: begin a diagnosis after every unsafe verdict, where the guard has labels for
+                it: `verdict.diagnosis` is a future, which the verdict does not wait for.
 
         Raises:
             ValueError: an unknown window or verdict_at.
@@ -154,14 +239,50 @@ class Guard:
             raise TypeError(f"profile: expected a string, got {type(profile).__name__}")
         if window not in ("strict", "window"):
             raise ValueError(f"window: expected 'strict' or 'window', got {window!r}")
+        reading, track, follow_up = self.begin(profile, window=window, diagnose=diagnose)
+        return Session(reading, track, verdict_at, follow_up)
+
+    def begin(
+        self, profile: str, *, window: Literal["strict", "window"], diagnose: bool
+    ) -> tuple[Reading, Track, FollowUp]:
+        """What a new trajectory is read with, where it begins, and what follows its verdicts.
+
+        Raises PromptError, TokenizerError, ForkedProcessError.
+        """
         reader = self._reader
         reader.check_process()
-        sliding = Window(reader.encoder, reader.context) if window == "window" else None
+        slides = window == "window"
+        diagnoser, larger = (
+            None if second is None else Follower(second, profile, window=slides)
+            for second in (self._diagnoser, self._larger)
+        )
+        wanted = diagnose and (diagnoser is not None or reader.judge.fields is not None)
         track = Track.begin(reader.encoder, profile)
-        return Session(Reading(reader, sliding), track, verdict_at)
+        follow_up = FollowUp(self._background, diagnoser, larger, wanted)
+        return self.reading(window=slides), track, follow_up
+
+    def check_process(self) -> None:
+        """Raises ForkedProcessError in a child of fork()."""
+        self._reader.check_process()
+
+    def reading(self, *, window: bool) -> Reading:
+        """The reading of a new session."""
+        reader = self._reader
+        looks = None if self._escalation is None else self._escalation.looks()
+        screening = None if self._screen is None else Screening(self._screen)
+        if not window:
+            return Reading(reader, None, looks=looks, screening=screening)
+        fields = reader.judge.fields
+        room = reader.room - (fields.longest if fields is not None else 0)
+        sliding = Window(reader.encoder, room)
+        return Reading(reader, sliding, looks=looks, screening=screening)
 
     def moderate(
-        self, trajectory: TrajectoryLike, *, progress: Progress | None = None
+        self,
+        trajectory: TrajectoryLike,
+        *,
+        progress: Progress | None = None,
+        diagnose: bool = False,
     ) -> list[Verdict]:
         """A verdict per agent action, or one at the end where there is none; reads all at once.
 
@@ -170,23 +291,62 @@ class Guard:
         Args:
             trajectory: a Trajectory, or `{"profile": ..., "contents": [...]}`.
             progress: called now and then with tokens read and tokens to read.
+            diagnose: give every unsafe verdict its diagnosis, which is done when this returns. The
+                steps are then read one after the other; so they are where a larger guard is asked
+                about unsure verdicts, whose answer (`Verdict.second`) is then there, too.
 
         Raises:
             TrajectoryError: it is of the wrong form, or has no steps.
+            TaxonomyError: `diagnose`, and the guard was exported without labels.
             EngineClosed, ForkedProcessError: the guard cannot read any more.
         """
-        return self.moderate_many([trajectory], progress=progress)[0]
+        return self.moderate_many([trajectory], progress=progress, diagnose=diagnose)[0]
 
     def moderate_many(
-        self, trajectories: Iterable[TrajectoryLike], *, progress: Progress | None = None
+        self,
+        trajectories: Iterable[TrajectoryLike],
+        *,
+        progress: Progress | None = None,
+        diagnose: bool = False,
     ) -> list[list[Verdict]]:
         """`moderate` for many, which share forward passes; as many at once as memory has room for.
 
-        `progress` counts the tokens of the trajectories that were begun.
+        `progress` counts the tokens of the trajectories that were begun; trajectories that are
+        done, where answers are written. With `diagnose`, or a larger guard, they are read one after
+        the other.
         """
         self._reader.check_process()
-        plans = [self._asks(_as_trajectory(item)) for item in trajectories]
-        return Queue(self._reader, progress).run(plans)
+        self._reader.judge.check_verdicts()
+        found = [_as_trajectory(item) for item in trajectories]
+        if diagnose:
+            self.require_labels()
+        if diagnose or self._larger is not None:
+            session = partial(self.session, diagnose=diagnose)
+            total = sum(tokens_of(asks_of(self._reader.encoder, item)) for item in found)
+            watch = followed.watcher(progress, self._tokens_read, total)
+            return [followed.moderate(item, session, watch) for item in found]
+        if self._reader.judge.writes or self._escalation is not None:
+            return self._write_many(found, progress)
+        make = partial(verdicts_of, self._reader.judge)
+        plans = [asks_of(self._reader.encoder, item) for item in found]
+        verdicts = Queue(self._reader, progress, make).run(plans)
+        if self._screen is None:
+            return verdicts
+        pairs = zip(found, verdicts, strict=True)
+        return [with_alarms(self._screen, *pair) for pair in pairs]
+
+    def hidden_rows(
+        self, trajectories: Iterable[TrajectoryLike], *, progress: Progress | None = None
+    ) -> list[HiddenRows]:
+        """What heads are fitted on: the model's last row wherever `moderate_many` would judge.
+
+        They are of the mode's question, and share forward passes. Raises what `moderate_many`
+        raises.
+        """
+        self._reader.check_process()
+        plans = [asks_of(self._reader.encoder, _as_trajectory(item)) for item in trajectories]
+        make = partial(rows_of, self._reader.judge)
+        return Queue(self._reader, progress, make).run(plans)
 
     def close(self) -> None:
         """Ends what waits with `unavailable(closing)` and frees the memory. May be called twice.
@@ -194,7 +354,15 @@ class Guard:
         In a child of fork() it does nothing: what was loaded belongs to the parent.
         """
         if not self._reader.is_foreign_process():
+            self._background.close()
+            for second in (self._diagnoser, self._larger):
+                if second is not None:
+                    second.close()
+            if self._escalation is not None:
+                self._escalation.close()
             self._reader.engine.close()
+            if self._keeps_screen and self._screen is not None:
+                self._screen.close()
 
     def __enter__(self) -> Guard:
         return self
@@ -202,31 +370,26 @@ class Guard:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _asks(self, trajectory: Trajectory) -> list[Ask]:
-        """The questions of a trajectory; what follows the last one need not be read."""
-        encoder = self._reader.encoder
-        track, asks = Track.begin(encoder, trajectory.profile), []
-        for step in trajectory.steps:
-            track = track.extend(encoder, step)
-            if step.is_action:
-                asks.append(Ask.at(track, encoder))
-        return asks or [Ask.at(track, encoder)]
+    def _tokens_read(self) -> int:
+        return int(self._reader.engine.stats()["tokens"])
 
+    def _write_many(
+        self, trajectories: Sequence[Trajectory], progress: Progress | None
+    ) -> list[list[Verdict]]:
+        """A session per trajectory, some at once: what they write shares every forward."""
+        done = itertools.count(1)
 
-def _prefix_store(
-    manifest: Manifest, prompt: Prompt, engine: Engine, encoder: Encoder
-) -> PrefixStore | None:
-    folder = cache_folder()
-    if folder is None:
-        return None
-    key = PrefixKey(
-        model=manifest.sha256,
-        prompt=prompt.sha256,
-        isa=engine.isa,
-        kv=engine.kv,
-        ort=engine.ort_version,
-    )
-    return PrefixStore(folder / "prefix", key, len(encoder.prefix_ids))
+        def judge(trajectory: Trajectory) -> list[Verdict]:
+            with self.session(trajectory.profile, diagnose=False) as session:
+                found = [session.follow(step) for step in trajectory.steps]
+                verdicts = [verdict for verdict in found if verdict is not None]
+                verdicts = verdicts or [session.judge()]
+            if progress is not None:
+                progress(next(done), len(trajectories))
+            return verdicts
+
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            return list(pool.map(judge, trajectories))
 
 
 def _as_trajectory(value: TrajectoryLike) -> Trajectory:
@@ -234,15 +397,3 @@ def _as_trajectory(value: TrajectoryLike) -> Trajectory:
     if not trajectory.steps:
         raise TrajectoryError("trajectory", expected="at least one step", got="none")
     return trajectory
-
-
-def _check_vocabulary(manifest: Manifest, vocabulary: Mapping[str, int], encoder: Encoder) -> None:
-    template = [*encoder.prefix_ids, *encoder.question(encoder.begin("").border)]
-    most = max([*vocabulary.values(), *map(int, template)], default=0)
-    if most >= manifest.architecture.vocabulary:
-        raise TokenizerError(
-            "tokenizer.json and prompt",
-            expected=f"ids below the model's {manifest.architecture.vocabulary} rows",
-            got=f"id {most}",
-            fix="They do not belong to these weights: export the model again.",
-        )

@@ -12,7 +12,7 @@ import mmap
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from stepguard.errors import ModelFormatError, ModelTamperedError
 from stepguard.known_files import KnownFiles
 from stepguard.manifest import FileEntry, Manifest
 
-WEIGHTS = "weights.bin"
+WEIGHTS, TOKENIZER = "weights.bin", "tokenizer.json"
 # A write so soon after the last one may leave the times as they were.
 _SETTLED_NS = 2_000_000_000
 
@@ -50,14 +50,19 @@ class Identity:
 class Verified:
     """Files that were checked, held open until `close`.
 
-    identities: by file name. tokenizer: the bytes of tokenizer.json that were hashed.
+    identities: by file name. contents: the bytes that were hashed, of files that are used whole.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.identities: dict[str, Identity] = {}
-        self.tokenizer = b""
+        self.contents: dict[str, bytes] = {}
         self._descriptors: dict[str, int] = {}
+
+    @property
+    def tokenizer(self) -> bytes:
+        """tokenizer.json."""
+        return self.contents[TOKENIZER]
 
     def hold(self, name: str, descriptor: int, identity: Identity) -> None:
         """Takes over the descriptor of a checked file."""
@@ -90,10 +95,24 @@ def verify(folder: str | Path, manifest: Manifest, *, known: KnownFiles | None =
         ModelFormatError: a file is missing or cannot be read.
         ModelTamperedError: names the file, the expected and the found hash or size.
     """
+    whole = {TOKENIZER, *(head.file for head in manifest.heads.values())}
+    return verify_files(folder, manifest.files, whole=whole, big={WEIGHTS}, known=known)
+
+
+def verify_files(
+    folder: str | Path,
+    files: Mapping[str, FileEntry],
+    *,
+    whole: Collection[str],
+    big: Collection[str],
+    known: KnownFiles | None,
+) -> Verified:
+    """`verify` of any folder: the contents of `whole` are kept; `known` may know the `big` ones."""
     verified = Verified(Path(folder))
     try:
-        for name, entry in sorted(manifest.files.items()):
-            _verify_file(verified, name, entry, known if name == WEIGHTS else None)
+        for name, entry in sorted(files.items()):
+            list_ = known if name in big else None
+            _verify_file(verified, name, entry, list_, whole=name in whole)
     except BaseException:
         verified.close()
         raise
@@ -127,7 +146,9 @@ def recheck(verified: Verified) -> None:
         _check_mapping(verified)
 
 
-def _verify_file(verified: Verified, name: str, entry: FileEntry, known: KnownFiles | None) -> None:
+def _verify_file(
+    verified: Verified, name: str, entry: FileEntry, known: KnownFiles | None, *, whole: bool
+) -> None:
     path = verified.folder / name
     descriptor = _open(path)
     before = _hold(verified, name, descriptor, path)
@@ -137,9 +158,9 @@ def _verify_file(verified: Verified, name: str, entry: FileEntry, known: KnownFi
         return
     started = time.time_ns()
     with open(descriptor, "rb", closefd=False) as file:
-        if name == "tokenizer.json":
-            verified.tokenizer = file.read()
-            found = hashlib.sha256(verified.tokenizer).hexdigest()
+        if whole:
+            verified.contents[name] = file.read()
+            found = hashlib.sha256(verified.contents[name]).hexdigest()
         else:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != entry.sha256:
@@ -192,7 +213,9 @@ class _Mapping:
 
 
 def _mappings(maps: Path) -> Iterator[_Mapping]:
-    for line in maps.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+    # The kernel escapes the one character that ends a line; names of files may hold all others.
+    text = maps.read_bytes().decode("utf-8", "surrogateescape")
+    for line in filter(None, text.split("\n")):
         addresses, _, _, device, inode, *path = line.split(maxsplit=5)
         begin, end = (int(part, 16) for part in addresses.split("-"))
         yield _Mapping(begin, end, (device, inode), path[0] if path else "")

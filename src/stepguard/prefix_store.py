@@ -30,9 +30,11 @@ class PrefixKey:
     """All on which the bits of a prefix State depend."""
 
     model: str
-    prompt: str
+    prefix: str
+    """Hash of its token ids: templates, taxonomies and chats may differ where the files do not."""
     isa: str
     kv: str
+    activations: str
     ort: str
     runtime: str = __version__
     core: str = core_identity()

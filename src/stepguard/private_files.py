@@ -37,11 +37,12 @@ def read_private(path: Path, most: int) -> bytes:
 
 
 def write_private(path: Path, parts: Iterable[bytes]) -> None:
-    """Writes a file (mode 0600) beside its place and moves it there; makes its folder (0700).
+    """Writes a file (mode 0600) beside its place and moves it there; makes its folders (0700).
 
     Raises OSError.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in reversed(path.parents):  # one by one: mkdir(parents=True) gives them other modes
+        folder.mkdir(mode=0o700, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -6,18 +6,24 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from stepguard.forest import Forest, chain
 from stepguard.judge import Cost, Judge
+from stepguard.prompt import Encoder, Trajectory
 from stepguard.reader import Reader, short_of_memory, wait
 from stepguard.runtime import PAGE_TOKENS, Result, Ticket
 from stepguard.taxonomy import Reason, Verdict
-from stepguard.track import Ask
+from stepguard.track import Ask, Track
 
 # Questions take pages of their own while they run, and other sessions take some too.
 _SHARE_OF_FREE = 0.75
 
 Progress = Callable[[int, int], None]
+_T = TypeVar("_T")
+# What becomes of a trajectory's questions, their results (two a question: what was read before it,
+# and itself) and the milliseconds that they took.
+Make = Callable[[Sequence[Ask], Sequence[Result], float], _T]
 
 
 @dataclass
@@ -29,16 +35,17 @@ class _Waiting:
     tokens: int
 
 
-class Queue:
+class Queue(Generic[_T]):
     """Trajectories on their way through the engine, the oldest first."""
 
-    def __init__(self, reader: Reader, progress: Progress | None) -> None:
-        self._reader, self._progress = reader, progress
+    def __init__(self, reader: Reader, progress: Progress | None, make: Make[_T]) -> None:
+        self._reader, self._progress, self._make = reader, progress, make
         self._waiting: deque[_Waiting] = deque()
-        self._done: list[list[Verdict]] = []
+        self._done: list[_T] = []
 
-    def run(self, plans: Sequence[Sequence[Ask]]) -> list[list[Verdict]]:
-        sizes = [_size(plan) for plan in plans]
+    def run(self, plans: Sequence[Sequence[Ask]]) -> list[_T]:
+        """What is made of each plan, in their order."""
+        sizes = [tokens_of(plan) for plan in plans]
         while (room := self._room()) < max(sizes, default=0) and self._reader.shelves.evict():
             pass
         self._before, self._total = self._reader.engine.stats()["tokens"], sum(sizes)
@@ -73,7 +80,7 @@ class Queue:
             results = wait(self._reader.engine.submit(item.forest.segments), self._watch)
         self._watch()
         latency = (time.perf_counter() - item.started) * 1000
-        self._done.append(_verdicts(self._reader.judge, item.asks, results, latency))
+        self._done.append(self._make(item.asks, results, latency))
 
     def _watch(self) -> None:
         if self._progress is not None:
@@ -81,9 +88,20 @@ class Queue:
             self._progress(min(read, self._total), self._total)
 
 
-def _verdicts(
+def asks_of(encoder: Encoder, trajectory: Trajectory) -> list[Ask]:
+    """The questions of a trajectory; what follows the last one need not be read."""
+    track, asks = Track.begin(encoder, trajectory.profile), []
+    for step in trajectory.steps:
+        track = track.extend(encoder, step)
+        if step.is_action:
+            asks.append(Ask.at(track, encoder))
+    return asks or [Ask.at(track, encoder)]
+
+
+def verdicts_of(
     judge: Judge, asks: Sequence[Ask], results: Sequence[Result], latency: float
 ) -> list[Verdict]:
+    """A verdict per question."""
     verdicts: list[Verdict] = []
     have = unasked = 0
     for index, ask in enumerate(asks):
@@ -102,7 +120,7 @@ def _verdicts(
     return verdicts
 
 
-def _size(plan: Sequence[Ask]) -> int:
+def tokens_of(plan: Sequence[Ask]) -> int:
     """Tokens that reading costs."""
     return max((ask.track.total for ask in plan), default=0) + sum(
         len(ask.question) for ask in plan

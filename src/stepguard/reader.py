@@ -6,16 +6,19 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from stepguard.diagnose import Asker
 from stepguard.errors import ModelFormatError, check_process
 from stepguard.judge import Judge
 from stepguard.prefix_store import PrefixStore
 from stepguard.prompt import Encoder
+from stepguard.rationale import Outcome, Rationale
 from stepguard.runtime import PAGE_TOKENS, Engine, Result, Segment, State, Ticket
 from stepguard.shelf import Shelves
+from stepguard.writing import Scribe
 
 # A wait is cut into slices, so that Ctrl-C is heard between them.
 _SLICE = 0.1
@@ -34,6 +37,10 @@ class Reader:
     shelves: Shelves
     context: int
     """The longest path in tokens that a session may have, the prefix counted."""
+    asker: Asker
+    """The question behind which the labels of a diagnosis are read."""
+    written: Written | None = None
+    """How answers are written; None for a guard that is not asked to."""
     process: int = field(default_factory=os.getpid)
 
     @classmethod
@@ -45,8 +52,14 @@ class Reader:
         *,
         context: int,
         store: PrefixStore | None = None,
+        rationale: Rationale | None = None,
+        limit: int | None = None,
+        asker: Asker | None = None,
     ) -> Reader:
         """Reads the prefix, or takes it from the store.
+
+        rationale: how written answers are read, for a guard that writes; limit: their most tokens.
+        asker: the question of a diagnosis, where it is not that of the verdict.
 
         Raises:
             ValueError: the memory is too small for it.
@@ -58,7 +71,20 @@ class Reader:
             if store is not None:
                 store.save(engine, state)
         pages = int(engine.stats()["pages_total"] * PAGE_TOKENS * _SHARE_OF_PAGES)
-        return cls(engine, encoder, judge, Shelves(state), min(context, pages))
+        asker = asker or Asker(encoder, judge.labels)
+        reader = cls(engine, encoder, judge, Shelves(state), min(context, pages), asker)
+        if rationale is None:
+            return reader
+        scribe = Scribe(lambda segments: wait(engine.submit(segments)), reader.shelves.evict)
+        written = Written(scribe, rationale, limit or rationale.limit)
+        return replace(reader, written=written)
+
+    @property
+    def room(self) -> int:
+        """Most tokens of a path before an answer is written: half of the context at least."""
+        if self.written is None or not self.judge.writes:
+            return self.context
+        return max(self.context // 2, self.context - self.written.limit)
 
     @property
     def prefix(self) -> State:
@@ -88,6 +114,26 @@ class Reader:
             if not short_of_memory(results) or not self.shelves.evict():
                 return results
             del results  # what was read holds memory, too
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """How answers are written: by whom, how they are read, and how long they may be."""
+
+    scribe: Scribe
+    rationale: Rationale
+    limit: int
+
+    def finish(self, asked: Sequence[Result], judge: Judge, until: float | None) -> list[Outcome]:
+        """Writes the answers behind questions that were read, and reads them.
+
+        Raises:
+            EngineClosed: the guard was closed.
+        """
+        rationale, rows = self.rationale, judge.rows
+        writings = [rationale.begin(result, rows, until, self.limit) for result in asked]
+        self.scribe.write(writings)
+        return [rationale.read(writing, judge.labels) for writing in writings]
 
 
 class LateError(Exception):
@@ -129,7 +175,11 @@ def wait(
 def _read_prefix(engine: Engine, prefix: np.ndarray) -> State:
     (result,) = wait(engine.submit([Segment(prefix, engine.root, keep=True)]))
     if result.reason == "memory":
-        raise ValueError(f"memory: too small for the prompt's {len(prefix)} tokens")
+        pages = engine.stats()["pages_total"]
+        raise ValueError(
+            f"memory: too small: expected room for the prompt's {len(prefix)} tokens, "
+            f"got {pages} pages of {PAGE_TOKENS}. Give more bytes, or leave it out."
+        )
     if result.reason or result.state is None:
         raise ModelFormatError(
             "the constant part of the prompt",

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Literal, get_args
 
 from stepguard.call import Call
-from stepguard.checks import Check, Checks
+from stepguard.checks import Check, Checks, Waiting
+from stepguard.diagnose import LATE
 from stepguard.errors import SessionClosed
+from stepguard.follow_up import FollowUp, diagnose_with
 from stepguard.prompt import Step
+from stepguard.prompt.patience import OutOfTime
 from stepguard.reading import Reading
-from stepguard.taxonomy import Turn, Verdict, worse
+from stepguard.taxonomy import Diagnosis, Reason, Turn, Verdict, worse
 from stepguard.track import Track
+from stepguard.twins import Twins
 
 VerdictAt = Literal["actions", "agent", "all"]
 
 
-class Session:
+class Session(Twins):
     """Made by `Guard.session`. Calls of several threads are done one after another.
 
     A step that was handed in is never skipped: what could not be read is owed, and the next call
@@ -30,15 +34,22 @@ class Session:
     what was read by then is kept.
     """
 
-    def __init__(self, reading: Reading, track: Track, verdict_at: VerdictAt = "actions") -> None:
+    def __init__(
+        self,
+        reading: Reading,
+        track: Track,
+        verdict_at: VerdictAt = "actions",
+        follow_up: FollowUp | None = None,
+    ) -> None:
         if verdict_at not in get_args(VerdictAt):
             names = ", ".join(map(repr, get_args(VerdictAt)))
             raise ValueError(f"verdict_at: expected one of {names}, got {verdict_at!r}")
         self._reading = reading
         self._track = track
         self._verdict_at = verdict_at
+        self._follow_up = follow_up
         self._checks = Checks()
-        self._waiting: deque[Step] = deque()  # handed in while another call was under way
+        self._waiting: deque[Waiting] = deque()
         self._lock = threading.Lock()
         self._closed = False
 
@@ -78,9 +89,11 @@ class Session:
             VerdictError: it is no open check of the session.
             SessionClosed, ForkedProcessError: as in `observe`.
         """
-        with self._turn(Call.begin()):
+        call = Call.begin()
+        with self._turn(call):
             check, before = self._checks.take(verdict), self._track
-            self._move(check.track or before.extend(self._reading.encoder, check.step))
+            self._move(check.track or self._reading.ahead(before, check.step, call)[1])
+            self._reading.put(self._track, check.step)
             self._checks.moved(before, verdict)
             self._reading.keep_only(self._in_use())
 
@@ -91,12 +104,13 @@ class Session:
         `commit` raises.
         """
         told = None if note is None else Step.environment(note)
-        with self._turn(Call.begin()):
+        call = Call.begin()
+        with self._turn(call):
             before = self._checks.drop(verdict)
             if before is not None:
                 self._track = before
             if told is not None:
-                self._move(self._track.extend(self._reading.encoder, told))
+                self._add(told, call)
             self._reading.keep_only(self._in_use())
 
     def push(self, step: Step, *, deadline_ms: float | None = None) -> Verdict:
@@ -119,60 +133,49 @@ class Session:
         """The verdict where the trajectory stands, without a new step."""
         return self._judge(Call.begin(deadline_ms))
 
+    def diagnose(self, *, deadline_ms: float | None = None, top: int = 1) -> Diagnosis:
+        """Where the risk comes from, how the agent fails and what harm follows, label by label.
+
+        Meant for a trajectory that is unsafe where it stands. Every dimension is asked on the best
+        labels of those before it, or averaged over the `top` likeliest answers so far, which costs
+        up to `top` times as many tokens. What keeps it from being complete is its `reason`.
+
+        Raises:
+            TaxonomyError: the guard was exported without labels of a diagnosis.
+            ValueError: `top` is less than 1. And what `observe` raises.
+        """
+        return self._diagnose(top, Call.begin(deadline_ms))
+
+    def screened(self) -> tuple[Verdict, ...]:
+        """What the guard's screen says about the tool results so far, safe ones too; mode "screen".
+
+        Right after `observe` the last one is the verdict on that result, before the agent sees it.
+        Those that were not read in time are `unavailable(deadline)`, and read with the next call.
+        Raises what `commit` raises.
+        """
+        with self._turn(Call.begin()):
+            return self._reading.found(self._track)
+
+    def rationale(self, verdict: Verdict) -> Future[Verdict] | None:
+        """What the guard writes about a verdict that came before it could be written.
+
+        Only of a guard that escalates. The future's verdict has mode "rationale" and may be
+        unavailable; it changes nothing about the trajectory. None where nothing is being written:
+        the verdict is safe, or was written itself. `asyncio.wrap_future` makes it awaitable.
+        Raises ForkedProcessError in a child of fork(), where it would never be done.
+        """
+        self._reading.check_process()
+        return self._reading.rationale(verdict)
+
     def fork(self) -> Session:
         """A session that goes on from here by itself. What is read is shared, open checks are not.
 
         Raises what `commit` raises.
         """
         with self._turn(Call.begin()):
-            return Session(self._reading.fork(), self._track, self._verdict_at)
-
-    async def aobserve(self, step: Step, *, deadline_ms: float | None = None) -> None:
-        """`observe` on a thread. Cancelling the wait does not undo the step."""
-        await asyncio.to_thread(self._observe, step, Call.begin(deadline_ms))
-
-    async def acheck(self, step: Step, *, deadline_ms: float | None = None) -> Verdict:
-        """`check` on a thread."""
-        return await asyncio.to_thread(self._check, step, Call.begin(deadline_ms))
-
-    async def acheck_turn(
-        self, thought: object, actions: Sequence[object], *, deadline_ms: float | None = None
-    ) -> Turn:
-        """`check_turn` on a thread."""
-        call = Call.begin(deadline_ms)
-        return await asyncio.to_thread(self._check_turn, thought, actions, call)
-
-    async def acommit(self, verdict: Verdict) -> None:
-        """`commit` on a thread: it waits for a call of another thread."""
-        await asyncio.to_thread(self.commit, verdict)
-
-    async def areject(self, verdict: Verdict, note: str | None = None) -> None:
-        """`reject` on a thread."""
-        await asyncio.to_thread(self.reject, verdict, note)
-
-    async def apush(self, step: Step, *, deadline_ms: float | None = None) -> Verdict:
-        """`push` on a thread. Cancelling the wait does not undo the step."""
-        return await asyncio.to_thread(self._push, step, Call.begin(deadline_ms))
-
-    async def afollow(self, step: Step, *, deadline_ms: float | None = None) -> Verdict | None:
-        """`follow` on a thread. Cancelling the wait does not undo the step."""
-        return await asyncio.to_thread(self._follow, step, Call.begin(deadline_ms))
-
-    async def apeek(self, partial: Step, *, deadline_ms: float | None = None) -> Verdict:
-        """`peek` on a thread."""
-        return await asyncio.to_thread(self._peek, partial, Call.begin(deadline_ms))
-
-    async def ajudge(self, *, deadline_ms: float | None = None) -> Verdict:
-        """`judge` on a thread."""
-        return await asyncio.to_thread(self._judge, Call.begin(deadline_ms))
-
-    async def afork(self) -> Session:
-        """`fork` on a thread."""
-        return await asyncio.to_thread(self.fork)
-
-    async def aclose(self) -> None:
-        """`close` on a thread."""
-        await asyncio.to_thread(self.close)
+            reading = self._reading.fork()
+            follow_up = self._follow_up.fork() if self._follow_up else None
+            return Session(reading, self._track, self._verdict_at, follow_up)
 
     def close(self) -> None:
         """Lets go of what was read; waits for a call that is under way. May be called twice."""
@@ -191,87 +194,107 @@ class Session:
         self.close()
 
     @contextmanager
-    def _turn(self, call: Call) -> Iterator[bool]:
-        """One call at a time, in the right process, on an open session.
+    def _turn(self, call: Call) -> Iterator[None]:
+        """One call at a time, in the right process, on an open session, nothing waiting before it.
 
-        Gives False where another call is still under way when this one's time is over.
+        Raises OutOfTime where that cannot be had in the call's time.
         """
         self._reading.check_process()
         if not self._lock.acquire(timeout=call.left):
-            yield False
-            return
+            raise OutOfTime("another call is under way")
         try:
             if self._closed:
                 raise SessionClosed("the session", expected="an open one", got="a closed one")
             while self._waiting:
-                self._move(self._track.extend(self._reading.encoder, self._waiting.popleft()))
-            yield True
+                before, waited = self._track, tuple(self._waiting)
+                self._track = self._reading.ahead(before, waited[0].step, call)[1]
+                self._reading.put(self._track, waited[0].step)
+                self._checks.moved(before, waited[0].verdict, waited)
+                self._waiting.popleft()
+            yield
         finally:
             self._lock.release()
 
     def _move(self, track: Track) -> None:
         """The border goes on: what is not read of it is owed."""
-        self._track = self._reading.fit(track)
+        self._track = track
         self._checks.moved()
+
+    def _add(self, step: Step, call: Call) -> None:
+        self._move(self._reading.ahead(self._track, step, call)[1])
+        self._reading.put(self._track, step)
 
     def _in_use(self) -> set[Track]:
         return {self._track, *self._checks.tracks()}
 
+    def _last_waiting(self) -> Waiting | None:
+        waiting = tuple(self._waiting)  # other threads may take from it
+        return waiting[-1] if waiting else None
+
+    def _late(self, call: Call, steps: int) -> Verdict:
+        """The answer on that many steps which were not rendered in time."""
+        return self._reading.too_late(self._track, call, len(self._waiting) + steps)
+
     def _observe(self, step: Step, call: Call) -> None:
         _require_step(step)
-        with self._turn(call) as mine:
-            if not mine:
-                self._waiting.append(step)
-                return
-            self._move(self._track.extend(self._reading.encoder, step))
-            self._reading.observe(self._track, call)
-            self._reading.keep_only(self._in_use())
+        try:
+            with self._turn(call):
+                self._add(step, call)
+                self._reading.observe(self._track, call)
+                self._reading.keep_only(self._in_use())
+        except OutOfTime:
+            self._waiting.append(Waiting(step, None))
 
     def _push(self, step: Step, call: Call) -> Verdict:
         _require_step(step)
-        with self._turn(call) as mine:
-            if not mine:
-                self._waiting.append(step)
-                return self._reading.too_late(self._track, call)
-            before = self._track
-            self._move(before.extend(self._reading.encoder, step))
-            (verdict,) = self._reading.ask(self._track, [self._track], call, keep=1)
-            self._checks.moved(before, verdict)
-            self._reading.keep_only(self._in_use())
-            return verdict
+        try:
+            with self._turn(call):
+                before = self._track
+                self._add(step, call)
+                (verdict,) = self._reading.ask(self._track, [self._track], call, keep=1)
+                verdict = self._followed(verdict, self._track)
+                self._checks.moved(before, verdict)
+                self._reading.keep_only(self._in_use())
+        except OutOfTime:
+            verdict = self._late(call, 1)
+            self._waiting.append(Waiting(step, verdict))
+        return verdict
 
     def _check(self, step: Step, call: Call) -> Verdict:
         _require_step(step)
-        with self._turn(call) as mine:
-            if not mine:
-                verdict = self._reading.too_late(self._track, call)
-                self._checks.add(Check(verdict, step, None))
-                return verdict
-            track = self._ahead(step)
-            (verdict,) = self._reading.ask(self._track, [track], call, keep=1)
-            self._checks.add(Check(verdict, step, track))
-            self._reading.keep_only(self._in_use())
-            return verdict
+        try:
+            with self._turn(call):
+                base, track = self._reading.ahead(self._track, step, call)
+                (verdict,) = self._reading.ask(base, [track], call, keep=1)
+                verdict = self._followed(verdict, track)
+                self._checks.add(Check(verdict, step, track))
+                self._reading.keep_only(self._in_use())
+        except OutOfTime:
+            verdict = self._late(call, 1)
+            self._checks.add(Check(verdict, step, None, self._last_waiting()))
+        return verdict
 
     def _check_turn(self, thought: object, actions: Sequence[object], call: Call) -> Turn:
         if isinstance(actions, str) or len(actions) == 0:
             raise ValueError("actions: expected a list of at least one, got none or a string")
         steps = [Step.agent(thought, action) for action in actions]
-        joint = Step.agent(thought, _together(actions)) if len(steps) > 1 else steps[0]
-        with self._turn(call) as mine:
-            if not mine:
-                late = self._reading.too_late(self._track, call)
-                self._checks.add(Check(late, joint, None))
-                return Turn(late, tuple(dataclasses.replace(late) for _ in steps))
-            track = self._ahead(joint)
-            base, encoder = self._track, self._reading.encoder
-            alone = [base.extend(encoder, step) for step in steps if step is not joint]
-            verdict, *own = self._reading.ask(base, [track, *alone], call, keep=1)
-            self._checks.add(Check(verdict, joint, track))
-            self._reading.keep_only(self._in_use())
-            # Copies: a call's verdict must never pass for the joint one, which can be committed.
-            calls = (worse(verdict, one) for one in own or [verdict])
-            return Turn(verdict, tuple(dataclasses.replace(call) for call in calls))
+        joint = joint_step(thought, actions) if len(steps) > 1 else steps[0]
+        try:
+            with self._turn(call):
+                base, track = self._reading.ahead(self._track, joint, call)
+                others = [step for step in steps if step is not joint]
+                alone = [self._reading.beside(base, step, call) for step in others]
+                verdict, *own = self._reading.ask(base, [track, *alone], call, keep=1)
+                verdict = self._followed(verdict, track)
+                own = [self._followed(*pair) for pair in zip(own, alone, strict=True)]
+                self._checks.add(Check(verdict, joint, track))
+                self._reading.keep_only(self._in_use())
+        except OutOfTime:
+            verdict, own = self._late(call, 1), []
+            self._checks.add(Check(verdict, joint, None, self._last_waiting()))
+        # Copies: a call's verdict must never pass for the joint one, which can be committed.
+        each = [worse(verdict, one) for one in own] or [verdict] * len(steps)
+        return Turn(verdict, tuple(dataclasses.replace(call) for call in each))
 
     def _follow(self, step: Step, call: Call) -> Verdict | None:
         _require_step(step)
@@ -283,29 +306,57 @@ class Session:
 
     def _peek(self, partial: Step, call: Call) -> Verdict:
         _require_step(partial)
-        with self._turn(call) as mine:
-            if not mine:
-                return self._reading.too_late(self._track, call)
-            track = self._ahead(partial)
-            (verdict,) = self._reading.ask(self._track, [track], call, keep=0)
-            self._reading.keep_only(self._in_use())
-            return verdict
+        try:
+            with self._turn(call):
+                base, track = self._reading.ahead(self._track, partial, call)
+                (verdict,) = self._reading.ask(base, [track], call, keep=0)
+                self._reading.keep_only(self._in_use())
+                return verdict
+        except OutOfTime:
+            return self._late(call, 1)
 
     def _judge(self, call: Call) -> Verdict:
-        with self._turn(call) as mine:
-            if not mine:
-                return self._reading.too_late(self._track, call)
-            (verdict,) = self._reading.ask(self._track, [self._track], call, keep=1)
-            self._reading.keep_only(self._in_use())
-            return verdict
+        try:
+            with self._turn(call):
+                (verdict,) = self._reading.ask(self._track, [self._track], call, keep=1)
+                self._reading.keep_only(self._in_use())
+                return self._followed(verdict, self._track)
+        except OutOfTime:
+            return self._late(call, 0)
 
-    def _ahead(self, step: Step) -> Track:
-        """The track with one more step; a window that must move for it moves the border too."""
-        track = self._track.extend(self._reading.encoder, step)
-        fitted = self._reading.fit(track)
-        if fitted is not track and fitted.above is not None:
-            self._track = fitted.above
-        return fitted
+    def _followed(self, verdict: Verdict, track: Track) -> Verdict:
+        if self._follow_up is None:
+            return verdict
+        return self._follow_up.after(verdict, track, self._reading)
+
+    def _diagnose(self, top: int, call: Call) -> Diagnosis:
+        if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+            raise ValueError(f"top: expected a whole number from 1 up, got {top!r}")
+        follower = self._follow_up.diagnoser if self._follow_up else None
+        if follower is None:
+            return self._diagnose_here(top, call)
+        try:
+            with self._turn(call):
+                track = self._track
+        except OutOfTime:
+            return follower.no_diagnosis(call, top, Reason.DEADLINE, LATE)
+        return diagnose_with(follower, track, call, top)
+
+    def _diagnose_here(self, top: int, call: Call) -> Diagnosis:
+        fields = self._reading.fields
+        try:
+            with self._turn(call):
+                diagnosis = self._reading.diagnose(fields, self._track, call, top)
+                self._reading.keep_only(self._in_use())
+                return diagnosis
+        except OutOfTime:
+            late = Reason.DEADLINE
+            return self._reading.no_labels(fields, self._track, call, top, late, LATE)
+
+
+def joint_step(thought: object, actions: Sequence[object]) -> Step:
+    """The step in which an agent makes all these calls; `Session.check_turn` asks about it."""
+    return Step.agent(thought, _together(actions) if len(actions) > 1 else actions[0])
 
 
 def _together(actions: Sequence[object]) -> object:

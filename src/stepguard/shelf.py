@@ -13,8 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from stepguard.runtime import State
+from stepguard.forest import Forest
+from stepguard.runtime import State, Ticket
 from stepguard.track import Ids, Track
+
+# A forest that was given up at a deadline, and goes on.
+Late = tuple[Ticket, Forest]
 
 
 @dataclass(eq=False)
@@ -44,7 +48,10 @@ class Shelves:
         return next(self._clock)
 
     def evict(self) -> bool:
-        """Lets go of the State that was not used for longest and is not in use; False for none."""
+        """Lets go of the State that was not used for longest and is not in use; False for none.
+
+        Where there is none, what late forests have read by now goes.
+        """
         with self.lock:
             found = [
                 (kept.used, shelf, track)
@@ -53,7 +60,7 @@ class Shelves:
                 if track not in shelf.pinned
             ]
             if not found:
-                return False
+                return any(shelf.drop_late() for shelf in self._shelves)
             _, shelf, track = min(found, key=lambda entry: entry[0])
             del shelf.kept[track]
             return True
@@ -63,12 +70,15 @@ class Shelves:
 class Shelf:
     """The States of one session, by the track at whose end they stand.
 
-    A State may stand before the end of its track, where reading was interrupted.
+    A State may stand before the end of its track, where reading was interrupted. late: a forest
+    whose results nobody has taken yet. dropped: tokens that such forests had read in vain.
     """
 
     shelves: Shelves
     kept: dict[Track, _Kept] = field(default_factory=dict)
     pinned: set[Track] = field(default_factory=set)
+    late: Late | None = None
+    dropped: int = 0
 
     @contextmanager
     def nearest(self, track: Track) -> Iterator[tuple[State, Ids]]:
@@ -114,6 +124,29 @@ class Shelf:
                 for track in tracks
             }
             self.kept = {place: kept for place, kept in self.kept.items() if place in wanted}
+
+    def leave(self, late: Late) -> None:
+        """Remembers a late forest, unless an earlier one is still there."""
+        with self.shelves.lock:
+            self.late = self.late or late
+
+    def take_late(self) -> tuple[Late | None, int]:
+        """The late forest, which is forgotten, and the tokens of those that had to make room."""
+        with self.shelves.lock:
+            (late, dropped), self.late, self.dropped = (self.late, self.dropped), None, 0
+        return late, dropped
+
+    def drop_late(self) -> bool:
+        """Gives up what a late forest has read, if it is done; needs the lock."""
+        if self.late is None:
+            return False
+        ticket, forest = self.late
+        try:
+            results = ticket.wait(0)
+        except TimeoutError:
+            return False
+        self.late, self.dropped = None, self.dropped + forest.tokens(results)
+        return True
 
     def copy(self) -> Shelf:
         """A shelf with the same States, for a fork."""

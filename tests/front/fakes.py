@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, decoders, models
 from tokenizers import pre_tokenizers as pre
 
+from stepguard.diagnose import Asker
 from stepguard.errors import EngineClosed
+from stepguard.escalation import Escalation
 from stepguard.guard import Guard
+from stepguard.heads import HEAD
 from stepguard.judge import Judge
 from stepguard.manifest import Manifest
 from stepguard.prompt import Encoder, Prompt, build_prompt
+from stepguard.rationale import Rationale
 from stepguard.reader import Reader
 from stepguard.runtime import Segment
 from tests.front.manifests import sample
@@ -41,6 +45,8 @@ class FakeResult:
     logits: Any = field(default_factory=lambda: NO_LOGITS)
     reason: str = ""
     message: str = ""
+    next: int = -1
+    next_score: float = 0.0
 
 
 def hash_logits(tokens: Sequence[int], rows: Sequence[int]) -> np.ndarray:
@@ -69,7 +75,7 @@ class FakeTicket:
 class FakeEngine:
     """Like Engine. `failures` are taken by the coming calls: segment number -> reason."""
 
-    isa, threads, kv = "fake", 1, "fp32"
+    isa, threads, kv, activations, writes = "fake", 1, "fp32", "fp32", True
 
     def __init__(self, context: int = 1 << 20, pages: int = 1 << 12) -> None:
         self.root = FakeState()
@@ -80,6 +86,7 @@ class FakeEngine:
         self.context, self.pages = context, pages
         self.tickets: list[FakeTicket] = []
         self.closed = 0
+        self.script: Callable[[tuple[int, ...]], int] = lambda path: path[-1]
         self._tokens = 0
         self._lock = threading.Lock()
 
@@ -115,7 +122,9 @@ class FakeEngine:
         logits = hash_logits(tokens, segment.read)
         if self.nan and len(logits):
             logits[0] = np.nan
-        return FakeResult(state=end if segment.keep else None, logits=logits), end
+        kept = end if segment.keep or segment.consume else None
+        token = self.script(tokens) if segment.next else -1
+        return FakeResult(state=kept, logits=logits, next=token), end
 
     def stats(self) -> dict[str, float]:
         return {"tokens": self._tokens, "pages_total": self.pages, "pages_used": 0}
@@ -129,6 +138,7 @@ def byte_tokenizer() -> Tokenizer:
     letters = sorted(pre.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
     tokenizer.pre_tokenizer = pre.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
 
@@ -138,12 +148,82 @@ def make_prompt() -> Prompt:
     return build_prompt("short", chat, {}, byte_tokenizer())
 
 
-def make_guard(engine: FakeEngine, **changes: object) -> Guard:
+FAKE_SETTINGS = {"kv": "fp32", "activations": "fp32"}
+THINK = {"<think>": 301, "</think>": 302}
+END = 300
+
+
+WRITING = "Judge:\n<LOG>\n{formatted_trajectory}\n</LOG>\nAnswer."
+
+
+def writing_prompt(answer: str, template: str = WRITING, **options: Any) -> Prompt:
+    """A prompt for a form of answers, in a chat with special tokens that knows thoughts."""
+    chat = (
+        "{% for m in messages %}U: {{ m['content'] }}<end>\nA:{% endfor %}"
+        "{% if enable_thinking %}<think>\n{% endif %}"
+    )
+    special = {"<end>": END, **THINK}
+    return build_prompt(
+        template, chat, special, byte_tokenizer(), answer=answer, rationale=True, **options
+    )
+
+
+def make_guard(
+    engine: FakeEngine,
+    prompt: Prompt | None = None,
+    limit: int | None = None,
+    escalates: bool = False,
+    asker: Asker | None = None,
+    **changes: object,
+) -> Guard:
     """A guard on a fake engine; `changes` are entries of the manifest."""
-    prompt = make_prompt()
-    value = {**sample(), "prompt": prompt.to_manifest(), "calibration": {}, **changes}
+    prompt = prompt or make_prompt()
+    bare = {"prompt": prompt.to_manifest(), "calibration": [], "heads": {}}
+    value = {**sample(), **bare, **changes}
     manifest = Manifest.from_dict(value)
     encoder = Encoder(prompt, byte_tokenizer())
-    judge = Judge.of(manifest, prompt)
-    reader = Reader.of(engine, encoder, judge, context=engine.context)  # type: ignore[arg-type]
-    return Guard(manifest, prompt, reader)
+    judge = Judge.of(manifest, prompt, **FAKE_SETTINGS)
+    rationale = Rationale(prompt, byte_tokenizer()) if "rationale" in prompt.modes else None
+    reader = Reader.of(
+        engine,  # type: ignore[arg-type]
+        encoder,
+        judge,
+        context=engine.context,
+        rationale=rationale,
+        limit=limit,
+        asker=asker,
+    )
+    if not escalates or reader.written is None:
+        return Guard(manifest, prompt, reader)
+    slow = prompt.in_mode("rationale")
+    second = Encoder(slow, byte_tokenizer()), Judge.of(manifest, slow, **FAKE_SETTINGS)
+    return Guard(manifest, prompt, reader, Escalation(reader, reader.written, *second))
+
+
+def calibrated(prompt: Prompt, mode: str, scale: float, bias: float) -> list[dict[str, Any]]:
+    """The manifest's calibration of one mode: unsure from 0.4 to 0.6."""
+    plain = make_guard(FakeEngine(), prompt)
+    entry = {**sample()["calibration"][0], **FAKE_SETTINGS, "mode": mode, "knots": []}
+    asked = (prompt if mode == HEAD else prompt.in_mode(mode)).asked
+    entry |= {"model": plain.manifest.sha256, "prompt": asked, "scale": scale, "bias": bias}
+    return [entry]
+
+
+def asked_paths(engine: FakeEngine) -> list[list[int]]:
+    """The tokens before every answer of the engine's last call."""
+    paths: list[list[int]] = []
+    asked: list[list[int]] = []
+    for segment in engine.calls[-1]:
+        above = segment.parent
+        before = paths[above] if isinstance(above, int) else list(above.tokens)  # type: ignore[attr-defined]
+        paths.append([*before, *map(int, segment.tokens)])
+        if len(segment.read):
+            asked.append(paths[-1])
+    return asked
+
+
+def asked_texts(engine: FakeEngine) -> list[str]:
+    """The same as text: what the model saw before every answer."""
+    letters = {i: letter for letter, i in byte_tokenizer().get_vocab().items()}
+    decoder = decoders.ByteLevel()
+    return [decoder.decode([letters.get(i, "") for i in path]) for path in asked_paths(engine)]

@@ -38,8 +38,43 @@ _SAMPLE: dict[str, Any] = {
     },
     "prompt": {"any": ["thing", {"that": "the prompt room reads"}]},
     "taxonomy": None,
-    "calibration": {"first_token": {"scale": 1.5, "bias": -0.25, "low": 0.4, "high": 0.6}},
-    "heads": {},
+    "calibration": [
+        {
+            "mode": "first_token",
+            "model": _HASH,
+            "prompt": _HASH,
+            "kv": "fp16",
+            "activations": "int8",
+            "method": "isotonic",
+            "scale": 1.5,
+            "bias": -0.25,
+            "low": 0.4,
+            "high": 0.6,
+            "knots": [{"margin": -1.0, "score": 0.1}, {"margin": 2.0, "score": 0.9}],
+            "promise": {
+                "rate": "fnr",
+                "target": 0.05,
+                "rule": "fixed-sequence",
+                "delta": 0.1,
+                "families": 60,
+                "data": _HASH,
+            },
+        }
+    ],
+    "heads": {
+        "verdict": {
+            "file": "head.safetensors",
+            "kind": "logistic",
+            "mode": "first_token",
+            "prompt": _HASH,
+            "labels": ["safe", "unsafe"],
+            "strength": 0.01,
+            "within": 0.75,
+            "across": None,
+            "families": 60,
+            "data": _HASH,
+        }
+    },
     "licence": {"name": "apache-2.0", "files": ["LICENSE"]},
     "origin": {
         "kind": "gguf",
@@ -50,7 +85,7 @@ _SAMPLE: dict[str, Any] = {
     },
     "files": {
         name: {"sha256": _HASH, "bytes": 5}
-        for name in ("model.onnx", "weights.bin", "tokenizer.json", "LICENSE")
+        for name in ("model.onnx", "weights.bin", "tokenizer.json", "LICENSE", "head.safetensors")
     },
 }
 
@@ -65,7 +100,7 @@ def change(value: dict[str, Any], path: str, new: object) -> dict[str, Any]:
     *folders, last = path.split("/")
     at = value
     for name in folders:
-        at = at[name]
+        at = at[int(name)] if isinstance(at, list) else at[name]
     if new is ...:
         del at[last]
     else:

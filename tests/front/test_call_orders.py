@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from stepguard import Reason, Step
+from stepguard.session import Session
 from stepguard.taxonomy import Verdict
-from tests.front.fakes import FakeEngine, make_guard
+from tests.front.fakes import FakeEngine
+from tests.front.session_machine import SessionMachine
 from tests.front.test_session import PROFILE, expected_margin
 
 STEPS = [
@@ -25,15 +27,12 @@ STEPS = [
 REASONS = ["memory", "internal", "deadline", "closing", "numeric", "overflow"]
 
 
-class Calls(RuleBasedStateMachine):
+class Calls(SessionMachine[Step]):
     def __init__(self) -> None:
-        super().__init__()
-        self.engine = FakeEngine()
-        self.guard = make_guard(self.engine)
-        self.session = self.guard.session(PROFILE)
-        self.said: list[Step] = []
-        self.open: list[tuple[Verdict, Step]] = []
-        self.last: tuple[Verdict, list[Step]] | None = None
+        super().__init__(FakeEngine())
+
+    def begin(self) -> Session:
+        return self.guard.session(PROFILE)
 
     def agree(self, verdict: Verdict, *more: Step) -> None:
         if verdict.reason is None:
@@ -44,28 +43,22 @@ class Calls(RuleBasedStateMachine):
             assert verdict.margin is None
             assert verdict.coverage < 1.0
 
-    def moved(self, step: Step) -> None:
-        self.said = [*self.said, step]
-        self.open, self.last = [], None
-
     @rule(step=st.sampled_from(STEPS))
     def observe(self, step: Step) -> None:
         self.session.observe(step)
-        self.moved(step)
+        self.moved([*self.said, step])
 
     @rule(step=st.sampled_from(STEPS))
     def push(self, step: Step) -> None:
-        before = self.said
         verdict = self.session.push(step)
-        self.moved(step)
-        self.last = (verdict, before)
-        self.agree(verdict)
+        self.agree(verdict, step)
+        self.moved([*self.said, step], verdict)
 
     @rule(step=st.sampled_from(STEPS))
     def check(self, step: Step) -> None:
         verdict = self.session.check(step)
         self.agree(verdict, step)
-        self.open.append((verdict, step))
+        self.open.append((verdict, [*self.said, step]))
 
     @rule(step=st.sampled_from(STEPS))
     def peek(self, step: Step) -> None:
@@ -76,36 +69,13 @@ class Calls(RuleBasedStateMachine):
         self.agree(self.session.judge())
 
     @precondition(lambda self: self.open)
-    @rule(data=st.data())
-    def commit(self, data: st.DataObject) -> None:
-        verdict, step = data.draw(st.sampled_from(self.open))
-        self.session.commit(verdict)
-        before = self.said
-        self.moved(step)
-        self.last = (verdict, before)
-
-    @precondition(lambda self: self.open)
     @rule(data=st.data(), note=st.sampled_from([None, "Blocked."]))
     def reject(self, data: st.DataObject, note: str | None) -> None:
         index = data.draw(st.integers(0, len(self.open) - 1))
         verdict, _ = self.open.pop(index)
         self.session.reject(verdict, note)
         if note is not None:
-            self.moved(Step.environment(note))
-
-    @precondition(lambda self: self.last is not None)
-    @rule()
-    def take_back(self) -> None:
-        assert self.last is not None
-        verdict, before = self.last
-        self.session.reject(verdict)
-        self.said, self.open, self.last = before, [], None
-
-    @rule()
-    def go_on_in_a_fork(self) -> None:
-        fork = self.session.fork()
-        self.session.close()
-        self.session, self.open, self.last = fork, [], None
+            self.moved([*self.said, Step.environment(note)])
 
     @rule(step=st.sampled_from(STEPS))
     def be_late(self, step: Step) -> None:
@@ -113,7 +83,7 @@ class Calls(RuleBasedStateMachine):
         verdict = self.session.push(step, deadline_ms=1)
         self.session._lock.release()
         assert verdict.reason is Reason.DEADLINE
-        self.moved(step)
+        self.moved([*self.said, step])
 
     @rule(
         which=st.integers(0, 2),
@@ -122,11 +92,6 @@ class Calls(RuleBasedStateMachine):
     )
     def fail(self, which: int, reason: str, times: int) -> None:
         self.engine.failures = [{which: reason}] * times
-
-    @rule()
-    def evict(self) -> None:
-        while self.guard._reader.shelves.evict():
-            pass
 
 
 Calls.TestCase.settings = settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import pytest
 
@@ -138,7 +139,7 @@ def test_a_deadline_that_is_none(session: Session, wrong: float) -> None:
 
 def test_an_engine_that_is_late(session: Session, engine: FakeEngine) -> None:
     engine.slices = 10**6
-    verdict = session.push(STEPS[1], deadline_ms=1)
+    verdict = session.push(STEPS[1], deadline_ms=50)
     assert verdict.reason is Reason.DEADLINE
     assert not verdict.allowed
     for ticket in engine.tickets:
@@ -147,13 +148,63 @@ def test_an_engine_that_is_late(session: Session, engine: FakeEngine) -> None:
     assert session.judge().margin == expected_margin(STEPS[:2])
 
 
+def test_what_a_late_read_holds_makes_room(guard: Guard, engine: FakeEngine) -> None:
+    """An idle session whose last call was late keeps no memory from others; it reads again."""
+    session, other, engine.slices = guard.session(PROFILE), guard.session(PROFILE), 10**6
+    assert session.push(STEPS[1], deadline_ms=50).reason is Reason.DEADLINE
+    late, read = engine.tickets[-1], sum(len(segment.tokens) for segment in engine.calls[-1])
+    engine.slices, engine.failures = 0, [{0: "memory"}]
+    assert other.push(STEPS[0]).reason is Reason.MEMORY  # it is under way: nothing to take
+    late.slices, engine.failures = 0, [{0: "memory"}]
+    assert other.judge().margin == expected_margin(STEPS[:1])
+    assert engine.failures == []
+    before = engine.stats()["tokens"]
+    verdict = session.judge()
+    assert verdict.margin == expected_margin(STEPS[1:2])
+    assert engine.stats()["tokens"] - before == read
+    assert verdict.tokens_read == 2 * read
+
+
 def test_a_step_that_came_while_another_was_read(session: Session) -> None:
     session._lock.acquire()
     pushed = session.push(STEPS[1], deadline_ms=1)
     checked = session.check(STEPS[2], deadline_ms=1)
     session._lock.release()
     assert pushed.reason is checked.reason is Reason.DEADLINE
+    assert (pushed.step, checked.step) == (1, 2)
     assert session.judge().margin == expected_margin(STEPS[:2])
+
+
+def test_a_late_step_can_be_rejected(session: Session) -> None:
+    session._lock.acquire()
+    pushed = session.push(BAD, deadline_ms=1)
+    session._lock.release()
+    assert pushed.reason is Reason.DEADLINE
+    session.reject(pushed)
+    assert session.push(STEPS[1]).margin == expected_margin(STEPS[:2])
+
+
+@pytest.mark.parametrize("window", ["strict", "window"])
+def test_a_giant_step_does_not_outlast_its_deadline(window: Literal["strict", "window"]) -> None:
+    """It is owed, and no verdict counts without it."""
+    session = make_guard(FakeEngine(context=1500)).session(PROFILE, window=window)
+    session.observe(STEPS[0])
+    giant = Step.environment("word " * 100_000)
+    answers = [
+        session.check(giant, deadline_ms=1),
+        session.peek(giant, deadline_ms=1),
+        session.check_turn("", ["word " * 100_000, "b"], deadline_ms=1).joint,
+        session.push(giant, deadline_ms=1),
+        session.judge(deadline_ms=1),
+        session.push(STEPS[1], deadline_ms=1),
+    ]
+    assert [answer.reason for answer in answers] == [Reason.DEADLINE] * 6
+    assert [answer.step for answer in answers] == [1, 1, 1, 1, 1, 2]
+    assert all(answer.coverage < 1 for answer in answers)
+    assert all("rendered" in answer.message for answer in answers)
+    last = session.judge()
+    assert last.step == 2
+    assert last.reason is (Reason.OVERFLOW if window == "strict" else None)
 
 
 def test_a_check_that_came_while_another_was_read_can_be_committed(session: Session) -> None:
@@ -162,6 +213,26 @@ def test_a_check_that_came_while_another_was_read_can_be_committed(session: Sess
     session._lock.release()
     session.commit(checked)
     assert session.judge().margin == expected_margin(STEPS[:2])
+
+
+def test_a_late_check_behind_late_steps_stays_open(session: Session) -> None:
+    early = session.check(STEPS[2])
+    session._lock.acquire()
+    overtaken = session.check(STEPS[2], deadline_ms=1)
+    session.push(STEPS[1], deadline_ms=1)
+    first = session.check(STEPS[2], deadline_ms=1)
+    session.observe(STEPS[2], deadline_ms=1)
+    second = session.check(STEPS[3], deadline_ms=1)
+    dropped = session.check(STEPS[1], deadline_ms=1)
+    session._lock.release()
+    for verdict in (early, overtaken, first):
+        with pytest.raises(VerdictError, match="overtaken by a later step"):
+            session.commit(verdict)
+    session.reject(dropped)
+    session.commit(second)
+    assert session.judge().margin == expected_margin(STEPS[:4])
+    with pytest.raises(VerdictError):
+        session.commit(second)
 
 
 def test_the_window_moves_and_says_what_it_left_out() -> None:

@@ -9,11 +9,10 @@ import pytest
 import stepguard
 from stepguard import Guard, Reason, Step, Trajectory
 from stepguard.errors import EngineClosed, ModelFormatError, StepguardError, TrajectoryError
-from stepguard.manifest import Manifest
 from stepguard.prompt import Encoder
 from stepguard.taxonomy import Verdict
 from tests.front.fakes import FakeEngine, byte_tokenizer, make_guard, make_prompt
-from tests.front.manifests import change, sample
+from tests.front.manifests import sample
 
 TRAJECTORY: dict[str, Any] = {
     "profile": "You may read.",
@@ -174,7 +173,7 @@ def test_a_closed_guard(guard: Guard, engine: FakeEngine) -> None:
 
 def test_what_it_says_of_itself(guard: Guard) -> None:
     assert (guard.isa, guard.threads, guard.kv, guard.trained) == ("fake", 1, "fp32", False)
-    assert make_guard(FakeEngine(), heads={"some": "head"}).trained
+    assert make_guard(FakeEngine(), heads=sample()["heads"]).trained
 
 
 def test_a_prefix_that_cannot_be_read() -> None:
@@ -187,14 +186,14 @@ def test_a_prefix_that_cannot_be_read() -> None:
 
 
 def test_ids_beyond_the_table() -> None:
-    from stepguard.guard import _check_vocabulary
+    """Of the prompt; those of the tokenizer are refused where it is loaded."""
+    from stepguard.opening import _check_vocabulary
 
     encoder = Encoder(make_prompt(), byte_tokenizer())
-    vocabulary = byte_tokenizer().get_vocab()
-    _check_vocabulary(Manifest.from_dict(sample()), vocabulary, encoder)
-    small = Manifest.from_dict(change(sample(), "architecture/vocabulary", 255))
-    with pytest.raises(StepguardError, match="below the model's 255 rows, got id 255"):
-        _check_vocabulary(small, vocabulary, encoder)
+    most = max([*encoder.prefix_ids, *encoder.question(encoder.begin("").border)])
+    _check_vocabulary(int(most) + 1, encoder)
+    with pytest.raises(StepguardError, match=f"below the model's {most} rows, got id {most}"):
+        _check_vocabulary(int(most), encoder)
 
 
 def test_the_names_of_the_package() -> None:

@@ -17,7 +17,7 @@ from stepguard.known_files import KnownFiles
 from stepguard.manifest import Manifest
 from tests.front.manifests import sample
 
-NAMES = ("model.onnx", "weights.bin", "tokenizer.json", "LICENSE")
+NAMES = ("model.onnx", "weights.bin", "tokenizer.json", "head.safetensors", "LICENSE")
 
 
 def open_files() -> int:
@@ -215,10 +215,19 @@ def test_other_weights_mapped_under_the_name(loaded: Verified, tmp_path: Path) -
     class Growing(type(maps)):  # type: ignore[misc]
         """The real list and one line more."""
 
-        def read_text(self, *_: object, **__: object) -> str:
-            return Path("/proc/self/maps").read_text() + stranger
+        def read_bytes(self) -> bytes:
+            return Path("/proc/self/maps").read_bytes() + stranger.encode()
 
     maps.write_text(text)
     with pytest.raises(ModelTamperedError, match="got inode 4242"):
         integrity._check_mapping(loaded, Growing(maps))
     integrity._check_mapping(loaded, tmp_path / "absent")
+
+
+def test_mapped_files_with_names_of_several_lines(loaded: Verified, tmp_path: Path) -> None:
+    other = tmp_path / "a\x0bb\x0cc\x1cd\x85e\u2028f\u2029g\rh"
+    other.write_bytes(b"x")
+    with other.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        recheck(loaded)
+        found = [entry.path for entry in integrity._mappings(Path("/proc/self/maps"))]
+    assert str(other.resolve()) in found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ def test_what_others_can_write_is_not_trusted(tmp_path: Path, which: str) -> Non
     known.add("a", "hash")
     (tmp_path if which == "folder" else tmp_path / NAME).chmod(0o777)
     assert known.sha256("a") is None
+
+
+def test_folders_on_the_way_are_private_too(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        KnownFiles(tmp_path / "a" / "b").add("x", "hash")
+    finally:
+        os.umask(before)
+    for folder in (tmp_path / "a", tmp_path / "a" / "b"):
+        assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_place_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from stepguard import Guard, Reason, Step
-from stepguard import guard as guard_module
+from stepguard import Guard, Reason, Step, opening
 from stepguard.errors import (
     ModelFormatError,
     ModelTamperedError,
@@ -118,6 +117,23 @@ def test_a_second_start_reads_no_prefix(
     assert len(set(margins)) == 1
 
 
+def test_a_saved_prefix_belongs_to_its_activations(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    step, margins, read = Step.user("hello"), [], []
+    for activations in ("int8", "fp32", None, "fp32"):
+        with Guard.load(original, memory=MEMORY, activations=activations) as guard:
+            assert guard.activations == (activations or "int8")
+            read.append(guard.stats()["tokens"])
+            margins.append(guard.session().push(step).margin)
+    assert read[0] == read[1] > 0
+    assert read[2:] == [0, 0]
+    assert margins[0] == margins[2]
+    assert margins[1] == margins[3] != margins[0]
+    assert len(list((tmp_path / "stepguard" / "prefix").glob("*.state"))) == 2
+
+
 def test_a_deadline_keeps_what_was_read(original: Path) -> None:
     with Guard.load(original, memory=MEMORY, chunk=1, threads=1) as guard:
         step = Step.user("word " * 300)
@@ -157,7 +173,7 @@ def test_files_of_another_export(model: Path) -> None:
 
 
 def test_a_swap_while_loading(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = guard_module.Engine
+    real = opening.Engine
     closed: list[bool] = []
 
     def swapping(folder: Path, **options: Any) -> Any:
@@ -169,7 +185,7 @@ def test_a_swap_while_loading(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_
         monkeypatch.setattr(engine, "close", lambda: (closed.append(True), close()))
         return engine
 
-    monkeypatch.setattr(guard_module, "Engine", swapping)
+    monkeypatch.setattr(opening, "Engine", swapping)
     with pytest.raises(ModelTamperedError, match=r"weights\.bin"):
         Guard.load(model, memory=MEMORY)
     assert closed == [True]
@@ -182,7 +198,7 @@ def test_a_swap_while_loading(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_
         (lambda m: m["architecture"].update(layers=3), ModelFormatError, "kv"),
         (lambda m: m["architecture"].update(vocabulary=100), TokenizerError, "100 rows"),
         (lambda m: m["prompt"].update(mode="rationale"), PromptError, "mode"),
-        (lambda m: m["prompt"].pop("labels"), PromptError, "labels"),
+        (lambda m: m["prompt"].pop("modes"), PromptError, "modes"),
     ],
 )
 def test_manifests_that_do_not_fit(model: Path, change: Any, error: Any, text: str) -> None:
@@ -200,6 +216,8 @@ def test_options(original: Path) -> None:
         Guard.load(original, memory=1)
     with pytest.raises(ValueError, match="fp8"):
         Guard.load(original, kv="fp8")
+    with pytest.raises(ValueError, match="'fp32' or 'int8', got 'bf16'"):
+        Guard.load(original, activations="bf16")
 
 
 def test_nothing_stays_open(model: Path) -> None:

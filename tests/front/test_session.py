@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,10 +15,20 @@ import pytest
 
 from stepguard import Guard, Reason, Status, Step, Trajectory
 from stepguard.errors import EngineClosed, ForkedProcessError, SessionClosed
-from stepguard.prompt import Encoder
+from stepguard.prompt import Encoder, Prompt
+from stepguard.prompt.forms import AGENTDOG_1_0
 from stepguard.session import Session
 from stepguard.taxonomy import Verdict
-from tests.front.fakes import FakeEngine, byte_tokenizer, hash_logits, make_guard, make_prompt
+from tests.front.fakes import (
+    FakeEngine,
+    byte_tokenizer,
+    calibrated,
+    hash_logits,
+    make_guard,
+    make_prompt,
+    writing_prompt,
+)
+from tests.front.manifests import sample
 
 STEPS = (
     Step.user("Delete the old backups, please."),
@@ -199,13 +212,41 @@ def test_odd_content_is_read(guard: Guard) -> None:
 
 
 def test_calibrated_verdicts() -> None:
-    entry = {"scale": 1e-6, "bias": 0.0, "low": 0.4, "high": 0.6}
-    guard = make_guard(FakeEngine(), calibration={"first_token": entry})
+    plain = make_guard(FakeEngine())
+    settings = {"model": plain.manifest.sha256, "prompt": plain.prompt.asked, "kv": "fp32"}
+    settings |= {"activations": "fp32", "scale": 1e-6, "bias": 0.0, "knots": []}
+    entry = {**sample()["calibration"][0], **settings}
+    guard = make_guard(FakeEngine(), calibration=[entry])
     with guard.session() as session:
         verdict = session.push(STEPS[0])
     assert verdict.status is Status.UNSURE
     assert verdict.calibrated
     assert guard.trained
+    other = {"kv": "fp16", "activations": "int8", "mode": "head", "model": "a" * 64}
+    for name, value in {**other, "prompt": "b" * 64}.items():
+        with make_guard(FakeEngine(), calibration=[{**entry, name: value}]).session() as session:
+            assert not session.push(STEPS[0]).calibrated, name
+
+
+def test_a_calibration_is_for_one_way_of_asking() -> None:
+    """One text in another chat, with thoughts or with other labels has other margins."""
+    prompt = writing_prompt("word")
+    entries = calibrated(prompt, prompt.mode, 1.0, 0.0)
+    assert make_guard(FakeEngine(), prompt, calibration=entries).calibrated
+    mode, (name, *_) = prompt.modes[prompt.mode], prompt.labels
+    fewer = {**mode.labels, name: mode.labels[name][:1]}
+    prefix = (*prompt.prefix[:-1], replace(prompt.prefix[-1], text=prompt.prefix[-1].text + "!"))
+    others = [
+        writing_prompt("word", thinking=True),
+        replace(prompt, modes={**prompt.modes, prompt.mode: replace(mode, labels=fewer)}),
+        replace(prompt, prefix=prefix),
+        replace(prompt, form=AGENTDOG_1_0),
+    ]
+    for other in others:
+        assert other.id == prompt.id
+        assert not make_guard(FakeEngine(), other, calibration=entries).calibrated
+    read = Prompt.from_manifest(json.loads(json.dumps(prompt.to_manifest())))
+    assert read.asked == prompt.asked
 
 
 def test_after_close(guard: Guard) -> None:
@@ -346,3 +387,20 @@ def test_what_is_no_step_is_refused(step: object) -> None:
 def test_a_profile_that_is_no_string_is_refused() -> None:
     with pytest.raises(TypeError, match="profile: expected a string"):
         make_guard(FakeEngine()).session(None)  # type: ignore[arg-type]
+
+
+def test_a_cancelled_wait_loses_no_step(guard: Guard) -> None:
+    """Even where no thread was free to begin with it."""
+    session, gate = guard.session(PROFILE), threading.Event()
+
+    async def run() -> Verdict:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        blocked = loop.run_in_executor(None, gate.wait)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(session.aobserve(STEPS[0]), 0.05)
+        gate.set()
+        await blocked
+        return await session.apush(STEPS[1])
+
+    assert asyncio.run(run()).margin == expected_margin(STEPS[:2])

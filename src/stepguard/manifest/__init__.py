@@ -9,8 +9,12 @@ from stepguard.manifest.fields import (
     CalibrationEntry,
     DeltaLayers,
     FileEntry,
+    HeadEntry,
+    Knot,
     Manifest,
+    Promise,
     Quantisation,
+    Target,
     load,
 )
 from stepguard.manifest.reading import FILE
@@ -23,7 +27,11 @@ __all__ = [
     "CalibrationEntry",
     "DeltaLayers",
     "FileEntry",
+    "HeadEntry",
+    "Knot",
     "Manifest",
+    "Promise",
     "Quantisation",
+    "Target",
     "load",
 ]

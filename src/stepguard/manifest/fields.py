@@ -6,17 +6,19 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from stepguard.errors import ModelFormatError
-from stepguard.manifest.reading import FILE, REPAIR, Is, plain, read_object, wrong
+from stepguard.manifest.reading import FILE, REPAIR, Is, check_tree, plain, read_object, wrong
 
 FORMAT = "stepguard-model"
 FORMAT_VERSION = 1
 NEEDED_FILES = ("model.onnx", "tokenizer.json", "weights.bin")
+VERDICT_LABELS = ("safe", "unsafe")
 _MOST_BYTES = 16 << 20
 
 
@@ -69,7 +71,7 @@ class DeltaLayers:
 class Architecture:
     """Sizes and switches of the model, as the graph has them."""
 
-    name: str
+    name: Literal["llama", "qwen2", "qwen3", "qwen3_5"]
     layers: Count
     hidden: Count
     mlp: Count
@@ -105,13 +107,73 @@ class Quantisation:
 
 
 @dataclass(frozen=True)
-class CalibrationEntry:
-    """Calibration of one mode: score = sigmoid(scale * margin + bias), unsure from low to high."""
+class Knot:
+    """A margin and its score."""
 
+    margin: float
+    score: Share
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What the thresholds keep, on data like the calibration data.
+
+    rate: missed unsafe trajectories, or false alarms. fixed-sequence: the rate is at most `target`
+    with a probability of 1 - delta; conformal: its mean is. data: hash over the records.
+    """
+
+    rate: Literal["fnr", "fpr"]
+    target: Share
+    rule: Literal["fixed-sequence", "conformal"]
+    delta: Share | None
+    families: Count
+    data: Sha256
+
+
+@dataclass(frozen=True)
+class CalibrationEntry:
+    """Calibration of one way of asking: it holds for exactly this model, prompt and settings.
+
+    score = sigmoid(scale * margin + bias), or the line through `knots`; unsure from low to high.
+    """
+
+    mode: str
+    model: Sha256
+    prompt: Sha256
+    kv: Literal["fp16", "fp32"]
+    activations: Literal["int8", "fp32"]
+    method: Literal["temperature", "platt", "isotonic"]
     scale: Positive
     bias: float
     low: Share
     high: Share
+    knots: tuple[Knot, ...]
+    promise: Promise
+
+
+Target = Literal["verdict", "risk_source", "failure_mode", "real_world_harm"]
+
+
+@dataclass(frozen=True)
+class HeadEntry:
+    """A trained head on the normed hidden row at the question's last token.
+
+    It holds for exactly this prompt, asked in this mode. labels: what its outputs mean; of a
+    verdict "safe" and "unsafe", for which there is one output, the margin. within, across: how well
+    it did by cross-validation over families and over sources; the AUROC of a verdict, else the
+    share of right labels; null where the data could not tell. data: hash over the records.
+    """
+
+    file: PlainName
+    kind: Literal["logistic", "mlp"]
+    mode: str
+    prompt: Sha256
+    labels: tuple[str, ...]
+    strength: Positive
+    within: Share | None
+    across: Share | None
+    families: Count
+    data: Sha256
 
 
 @dataclass(frozen=True)
@@ -152,26 +214,33 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All of manifest.json. `prompt` is read by stepguard.prompt, `heads` by later versions."""
+    """All of manifest.json. `prompt` is read by stepguard.prompt, `diagnosis` by
+    stepguard.taxonomy, the files of `heads` by stepguard.heads."""
 
     stepguard_version: str
     architecture: Architecture
     quantisation: Quantisation
     prompt: Mapping[str, Any]
     taxonomy: str | None
-    calibration: Mapping[str, CalibrationEntry]
-    heads: Mapping[str, Any]
+    calibration: tuple[CalibrationEntry, ...]
+    heads: Mapping[Target, HeadEntry]
     licence: Licence
     origin: Origin
     files: Mapping[PlainName, FileEntry]
+    diagnosis: Mapping[str, Any] | None = None
     format: str = dataclasses.field(default=FORMAT, kw_only=True)
     format_version: int = dataclasses.field(default=FORMAT_VERSION, kw_only=True)
 
     @property
     def sha256(self) -> str:
         """Names the model: the hash over names and hashes of its files (hex)."""
-        listed = {name: entry.sha256 for name, entry in self.files.items()}
-        return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
+        return digest(self.files)
+
+    @property
+    def base_sha256(self) -> str:
+        """The same over all files but those of heads: what hidden rows depend on (hex)."""
+        heads = {entry.file for entry in self.heads.values()}
+        return digest({name: entry for name, entry in self.files.items() if name not in heads})
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object; an absent optional field is left out."""
@@ -193,7 +262,8 @@ class Manifest:
         Raises:
             ModelFormatError: names the path of the field, what was expected and what was found.
         """
-        _check_format(value)
+        check_format(value, FORMAT, FORMAT_VERSION)
+        check_tree(value)
         manifest: Manifest = read_object(cls, value, "")
         _check_agreement(manifest)
         return manifest
@@ -201,13 +271,13 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
         """Reads the text of manifest.json. Raises ModelFormatError."""
-        try:
-            value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twins)
-        except (ValueError, RecursionError) as error:
-            raise ModelFormatError(
-                FILE, expected="JSON", got=str(error) or type(error).__name__, fix=REPAIR
-            ) from error
-        return cls.from_dict(value)
+        return cls.from_dict(parse(text))
+
+
+def digest(files: Mapping[str, FileEntry]) -> str:
+    """The hash over names and hashes of files (hex)."""
+    listed = {name: entry.sha256 for name, entry in files.items()}
+    return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
 
 def load(folder: str | Path) -> Manifest:
@@ -216,22 +286,34 @@ def load(folder: str | Path) -> Manifest:
     Raises:
         ModelFormatError: it is missing, unreadable, damaged, of another format or newer.
     """
-    path = Path(folder) / FILE
+    fix = "Give the folder that `stepguard export` wrote."
+    return Manifest.from_json(read_text(Path(folder), "the manifest of a model directory", fix))
+
+
+def read_text(folder: Path, expected: str, fix: str) -> bytes:
+    """The bytes of a folder's manifest.json. Raises ModelFormatError with these words."""
+    path = folder / FILE
     try:
         with path.open("rb") as file:
             text = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise ModelFormatError(
-            str(path),
-            expected="the manifest of a model directory",
-            got=error.strerror or type(error).__name__,
-            fix="Give the folder that `stepguard export` wrote.",
-        ) from error
+        got = error.strerror or type(error).__name__
+        raise ModelFormatError(str(path), expected=expected, got=got, fix=fix) from error
     if len(text) > _MOST_BYTES:
         raise ModelFormatError(
             str(path), expected=f"at most {_MOST_BYTES} bytes", got="more", fix=REPAIR
         )
-    return Manifest.from_json(text)
+    return text
+
+
+def parse(text: str | bytes) -> Any:
+    """The JSON of a manifest. Raises ModelFormatError."""
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twins)
+    except (ValueError, RecursionError) as error:
+        raise ModelFormatError(
+            FILE, expected="JSON", got=str(error) or type(error).__name__, fix=REPAIR
+        ) from error
 
 
 def _no_constant(name: str) -> float:
@@ -241,30 +323,32 @@ def _no_constant(name: str) -> float:
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {max(names, key=names.count)!r} stands twice in one object")
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the key {name!r} stands twice in one object")
     return result
 
 
-def _check_format(value: object) -> None:
+def check_format(value: object, name: str, newest: int) -> None:
+    """Raises ModelFormatError unless it is an object of this format, no newer than `newest`."""
     if not isinstance(value, dict):
         raise wrong("", "an object", value)
-    if value.get("format") != FORMAT:
-        raise wrong("format", repr(FORMAT), value.get("format"))
+    if value.get("format") != name:
+        raise wrong("format", repr(name), value.get("format"))
     version = value.get("format_version")
     if type(version) is not int or version < 1:
-        raise wrong("format_version", f"a whole number from 1 to {FORMAT_VERSION}", version)
-    if version > FORMAT_VERSION:
+        raise wrong("format_version", f"a whole number from 1 to {newest}", version)
+    if version > newest:
         raise ModelFormatError(
             f"{FILE}: format_version",
-            expected=f"at most {FORMAT_VERSION}",
+            expected=f"at most {newest}",
             got=f"{version}: made by a newer stepguard",
             fix="Upgrade: pip install -U stepguard",
         )
 
 
 def _check_agreement(manifest: Manifest) -> None:
-    for name in (*NEEDED_FILES, *manifest.licence.files):
+    heads = [entry.file for entry in manifest.heads.values()]
+    for name in (*NEEDED_FILES, *manifest.licence.files, *heads):
         if name not in manifest.files:
             raise wrong(f"files.{name}", "an entry", None)
     shape = manifest.architecture
@@ -273,6 +357,18 @@ def _check_agreement(manifest: Manifest) -> None:
     if shape.rotary_dim > shape.head_dim or shape.rotary_dim % 2:
         expected = f"an even number up to head_dim {shape.head_dim}"
         raise wrong("architecture.rotary_dim", expected, shape.rotary_dim)
-    for mode, entry in manifest.calibration.items():
+    for target, head in manifest.heads.items():
+        _check_head(target, head)
+    for index, entry in enumerate(manifest.calibration):
         if entry.low > entry.high:
-            raise wrong(f"calibration.{mode}.low", f"at most high {entry.high}", entry.low)
+            raise wrong(f"calibration[{index}].low", f"at most high {entry.high}", entry.low)
+
+
+def _check_head(target: Target, head: HeadEntry) -> None:
+    if head.file in NEEDED_FILES:
+        raise wrong(f"heads.{target}.file", "a file of its own", head.file)
+    where = f"heads.{target}.labels"
+    if target == "verdict" and head.labels != VERDICT_LABELS:
+        raise wrong(where, " and ".join(VERDICT_LABELS), list(head.labels))
+    if len(head.labels) < 2 or len(set(head.labels)) < len(head.labels):
+        raise wrong(where, "at least two labels, none of them twice", list(head.labels))

@@ -14,6 +14,7 @@ from stepguard.errors import ModelFormatError
 
 FILE = "manifest.json"
 REPAIR = "Export the model again."
+_DEEPEST = 64  # levels of a manifest: far more than any has, far less than Python can walk
 
 
 class Is(NamedTuple):
@@ -43,6 +44,27 @@ def wrong(path: str, expected: str, got: object) -> ModelFormatError:
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     where = f"{FILE}: {path}" if path else FILE
     return ModelFormatError(where, expected=expected, got=shown, fix=REPAIR)
+
+
+def check_tree(value: object, path: tuple[str | int, ...] = ()) -> None:
+    """What holds for every part, those that other rooms read too: JSON could not say it otherwise.
+
+    Raises:
+        ModelFormatError: a number that is not finite, or more than 64 levels.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise wrong(_joined(path), _SCALARS[float], value)
+    if not isinstance(value, dict | list):
+        return
+    if len(path) == _DEEPEST:
+        raise wrong(_joined(path), f"at most {_DEEPEST} levels", "more")
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        check_tree(item, (*path, key))
+
+
+def _joined(path: tuple[str | int, ...]) -> str:
+    parts = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return "".join(parts).removeprefix(".")
 
 
 _SCALARS: dict[Any, str] = {

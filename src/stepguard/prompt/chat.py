@@ -21,12 +21,14 @@ _NAMES = {"%b": "Jul", "%B": "July", "%a": "Fri", "%A": "Friday"}
 _GENERATION = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")
 
 
-def render_chat(template: str, message: str, variables: Mapping[str, str]) -> str:
-    """The text of one user message with the generation prompt, no system message, thinking off.
+def render_chat(
+    template: str, message: str, variables: Mapping[str, str], *, thinking: bool = False
+) -> str:
+    """The text of one user message with the generation prompt, no system message.
 
-    `variables` are further names that templates use, like `bos_token` ("" where the checkpoint has
-    none). Raises PromptError for a template that cannot be rendered in the sandbox, or that prints
-    a token that it was not given.
+    `thinking` is what templates that know thoughts are told; `variables` are further names that
+    they use, like `bos_token` ("" where the checkpoint has none). Raises PromptError for a template
+    that cannot be rendered in the sandbox, or that prints a token that it was not given.
     """
     from jinja2 import Undefined
     from jinja2.exceptions import TemplateError
@@ -53,7 +55,7 @@ def render_chat(template: str, message: str, variables: Mapping[str, str]) -> st
         **variables,
         "messages": [{"role": "user", "content": message}],
         "add_generation_prompt": True,
-        "enable_thinking": False,
+        "enable_thinking": thinking,
         "date_string": _strftime("%d %b %Y"),
         "tools": None,
         "documents": None,

@@ -1,6 +1,6 @@
 """From steps to token ids, one step at a time.
 
-    whole text = prefix + beginning(profile) + step + step + ... + question
+    whole text = prefix + beginning(profile) + step + step + ... + question(profile)
 
 Every step's text ends in the characters that all that can follow begins with (for AgentDoG a
 newline), so that little is held back at its end and the question needs fewer ids.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from stepguard.errors import PromptError
 from stepguard.prompt.forgery import Neutraliser
 from stepguard.prompt.forms import Rendered
-from stepguard.prompt.pieces import Piece, common_length
+from stepguard.prompt.pieces import Piece, common_length, with_profile
 from stepguard.prompt.step import Step, Trajectory
 from stepguard.prompt.stream import advance
 from stepguard.prompt.template import Prompt
@@ -28,12 +28,20 @@ __all__ = ["Border", "Encoder", "Extension"]
 
 Ids = NDArray[np.int32]
 
+_PART = 32_768
+
 
 @dataclass(frozen=True, slots=True)
 class Border:
-    """A place between two steps: the text that is read but not yet encoded. A plain value."""
+    """A place between two steps. A plain value.
+
+    `held` is the text that is read but not yet encoded; `at` is how many characters were read since
+    the prompt's text began, those held included; `profile` is the profile as it is printed.
+    """
 
     held: str
+    at: int = 0
+    profile: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,15 +49,20 @@ class Extension:
     """What a step adds.
 
     `ids` are new and final (int32 [n], n may be 0); `neutralised` counts forged delimiters,
-    `unreadable` what had no text; `capped` says that the text was cut at `border`, because more
-    than 64 ids would have been held back there.
+    `unreadable` what had no text; `cuts` are the places (as in `Border.at`, ascending) where the
+    text was cut, because no end of a token was found for long: see `prompt/stream.py`.
     """
 
     border: Border
     ids: Ids
     neutralised: int
-    capped: bool
+    cuts: tuple[int, ...]
     unreadable: int
+
+    @property
+    def capped(self) -> int:
+        """How many cuts there are."""
+        return len(self.cuts)
 
 
 class Encoder:
@@ -61,24 +74,34 @@ class Encoder:
         self._neutralise = Neutraliser(prompt.delimiters)
         gap = prompt.form.gap
         self._joint = gap[: common_length(gap, prompt.after_steps)]
-        self._after = prompt.after_steps[len(self._joint) :]
-        # Whether the question opens with text, which is encoded together with what is held.
-        self._has_text = bool(prompt.question) and not prompt.question[0].ids
-        self._tail = self._encode_all(prompt.question[self._has_text :])
-        *fixed, last = prompt.prefix or (Piece(""),)
-        read = advance(tokenizer, "", "" if last.ids else last.text)
-        if read.capped:
-            got = f"{last.text[-40:]!r} at its end"
-            raise PromptError("prompt.prefix", expected="no run of over 64 ids", got=got)
+        # No profile changes the end of a question: it stands in the text that opens it.
+        self._tail = self._encode_all(self._question("")[1])
+        ahead, self._opening = prompt.split_prefix
+        *fixed, last = ahead or (Piece(""),)
+        text = "" if last.ids else last.text
+        read = advance(tokenizer, "", text)
+        if read.cuts:
+            got = f"one before {text[: read.cuts[0]][-40:]!r} ends"
+            expected = "no run without a border of over 2,048 characters, or 64 ids at its end"
+            raise PromptError("prompt.prefix", expected=expected, got=got)
         ids = self._encode_all([*fixed, last] if last.ids else fixed) + read.ids
-        self._start = Border(read.held)
+        self._start = Border(read.held, len(text))
         self.prefix_ids: Ids = _array(ids)
         self.prefix_ids.setflags(write=False)
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What it encodes with."""
+        return self._tokenizer
+
     def begin(self, profile: str = "") -> Extension:
         """What stands before the first step; comes right after `prefix_ids`."""
-        rendered = self.prompt.form.begin(profile, self._neutralise)
-        return self._extend(self._start, rendered.text + self._joint, rendered, 0)
+        form = self.prompt.form
+        shown = form.shown_profile(profile, self._neutralise).text
+        rendered = form.begin(profile, self._neutralise)
+        start = Border(self._start.held, self._start.at, shown)
+        text = self._before_steps(shown) + rendered.text + self._joint
+        return self._extend(start, text, rendered, 0)
 
     def extend(self, border: Border, step: Step) -> Extension:
         """One more step behind `border`; `border` itself stays valid."""
@@ -88,7 +111,8 @@ class Encoder:
 
     def question(self, border: Border) -> Ids:
         """The ids from `border` to the place where the verdict is read: int32 [n], n > 0."""
-        return _array(self._encode(border.held + self._after) + self._tail)
+        after = self._question(border.profile)[0][len(self._joint) :]
+        return _array(self._encode(border.held + after) + self._tail)
 
     def text(self, trajectory: Trajectory) -> list[str]:
         """The rendered texts: of the beginning, then of every step ("" for one without content)."""
@@ -99,25 +123,35 @@ class Encoder:
     def whole(self, trajectory: Trajectory, cuts: Sequence[int] = ()) -> Ids:
         """All ids, by encoding the whole rendered text at once: the plain reference.
 
-        `cuts` are the places at which streaming reported `capped`: 0 for the beginning, i for the
-        i-th step (from 1). The text is cut there, without them it is one text.
+        `cuts` are all that the extensions reported, ascending. The text is cut there, without them
+        it is one text.
         """
-        texts = self.text(trajectory)
-        prefix, question = self.prompt.prefix, self.prompt.question
+        shown = self.prompt.form.shown_profile(trajectory.profile, self._neutralise).text
+        prefix = self.prompt.split_prefix[0]
+        after, rest = self._question(shown)
         head = prefix[-1].text if prefix and not prefix[-1].ids else ""
-        whole = head + "".join(texts) + self.prompt.after_steps
-        ends = accumulate(map(len, texts), initial=len(head))
-        # What follows a step begins with the joint, which stands before the cut.
-        places = [end + len(self._joint) for i, end in enumerate(ends, -1) if i in cuts]
-        runs = [whole[a:b] for a, b in pairwise([0, *places, len(whole)])]
+        whole = head + self._before_steps(shown) + "".join(self.text(trajectory)) + after
+        runs = [whole[a:b] for a, b in pairwise([0, *cuts, len(whole)])]
         ids = self._encode_all(prefix[:-1] if head else prefix)
         ids += [i for run in runs for i in self._encode(run)]
-        return _array(ids + self._encode_all(question[self._has_text :]))
+        return _array(ids + self._encode_all(rest))
+
+    def _question(self, shown: str) -> tuple[str, tuple[Piece, ...]]:
+        """The text that the question opens with, and what follows it."""
+        pieces = with_profile(self.prompt.question, shown)
+        opens_with_text = bool(pieces) and not pieces[0].ids
+        return (pieces[0].text, pieces[1:]) if opens_with_text else ("", pieces)
+
+    def _before_steps(self, shown: str) -> str:
+        """What stands between the fixed prefix and the beginning of the trajectory."""
+        return "" if self._opening is None else shown + self._opening
 
     def _extend(self, border: Border, text: str, rendered: Rendered, unreadable: int) -> Extension:
         read = advance(self._tokenizer, border.held, text)
-        ids, held = _array(read.ids), Border(read.held)
-        return Extension(held, ids, rendered.neutralised, read.capped, unreadable)
+        begin = border.at - len(border.held)
+        cuts = tuple(begin + place for place in read.cuts)
+        after = Border(read.held, border.at + len(text), border.profile)
+        return Extension(after, _array(read.ids), rendered.neutralised, cuts, unreadable)
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids) if text else []
@@ -127,4 +161,6 @@ class Encoder:
 
 
 def _array(ids: Sequence[int]) -> Ids:
-    return np.asarray(ids, dtype=np.int32)
+    # In parts of about a millisecond: numpy keeps the interpreter lock over each.
+    parts = [np.asarray(ids[i : i + _PART], np.int32) for i in range(0, len(ids), _PART)]
+    return np.concatenate([np.empty(0, np.int32), *parts])

@@ -1,41 +1,34 @@
 """Content that imitates the structure of the prompt gets full-width brackets, and is counted.
 
 What is matched: literal texts of template, chat template and form anywhere; `[KEY]:` at the start
-of a line; whole lines; and control tokens of any model family (`<|...|>`). Matching ignores case
-and characters of no width, tolerates other white space, and is repeated on the NFC form where that
-differs. No quantifier can backtrack into another one, so the time is linear whatever the content.
+of a line; whole lines; and control tokens of any model family (`<|...|>`). The shadow of the
+content is searched, without regard to case and with any white space where the delimiter has some;
+again in its NFC form where that differs. No quantifier can backtrack into another one, so the time
+is linear whatever the content.
+
+Between delimiters the pattern matches fillers, short stretches where none can begin: so a search
+comes back to the interpreter now and then, and other threads can run.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 from stepguard.errors import PromptError
+from stepguard.prompt.patience import poll
+from stepguard.prompt.shadow import composable, places, shadow
+from stepguard.prompt.slices import composed
 
 __all__ = ["Delimiters", "Neutraliser"]
 
-# Characters that show nothing: controls that are no white space, format characters, fillers,
-# variation selectors, tags, combining marks. A tokenizer may drop or merge them.
-_NO_WIDTH = (
-    "\\x00-\\x08\\x0e-\\x1b\\x1f\\x7f-\\x84\\x86-\\x9f\\xad\u034f\u061c\u115f\u1160\u17b4\u17b5"
-    "\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
-    "\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
-    "\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001345f"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-)
 _BREAKS = "\\n\\r\\x0b\\x0c\\x1c-\\x1e\\x85\u2028\u2029"
-_BLANKS = " \\t\\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
-
-_SKIP = f"[{_NO_WIDTH}]*+"
-_SPACE = f"[\\s{_NO_WIDTH}]*+"
-_BLANK = f"[{_BLANKS}{_NO_WIDTH}]*+"
+_BLANK = "[ \\t\\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]*+"
 _LINE_START = f"(?<![^{_BREAKS}]){_BLANK}"
 _LINE_END = f"{_BLANK}(?![^{_BREAKS}])"
-_CONTROL = f"<{_SPACE}[|｜][^|｜<>\\n]{{1,64}}[|｜]{_SPACE}>"
+_CONTROL = r"<\s*+[|｜][^|｜<>\n]{1,64}[|｜]\s*+>"
 _ANY_KEY = f"[^\\]{_BREAKS}]*+"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -79,10 +72,13 @@ class Neutraliser:
 
     def __init__(self, delimiters: Delimiters) -> None:
         common = [*map(_loose, _longest_first(delimiters.texts)), _CONTROL]
-        common += [f"{_LINE_START}{_loose(t)}{_LINE_END}" for t in _longest_first(delimiters.lines)]
+        common += [f"{_LINE_START}{_line(t)}{_LINE_END}" for t in _longest_first(delimiters.lines)]
         keys = "|".join(map(_loose, _longest_first(delimiters.keys)))
-        self._plain = _compile([*common, *([_key(keys)] if keys else [])])
-        self._agent = _compile([*common, _key(_ANY_KEY)])
+        filler = _filler((*delimiters.texts, *delimiters.lines))
+        self._plain = _compile([*common, *([_key(keys)] if keys else []), filler])
+        self._agent = _compile([*common, _key(_ANY_KEY), filler])
+        names = (*delimiters.texts, *delimiters.lines, *delimiters.keys)
+        self._may_compose = not "".join(names).isascii()
 
     def __call__(self, text: str, agent: bool) -> tuple[str, int]:
         """The text with brackets of forged delimiters widened, and how many were found.
@@ -92,12 +88,19 @@ class Neutraliser:
         pattern = self._agent if agent else self._plain
         text, lone = _SURROGATE.subn("\ufffd", text)
         text, count = _widen_all(pattern, text)
-        if not unicodedata.is_normalized("NFC", text):
-            # Delimiters that only appear once the tokenizer has composed the text.
-            composed, more = _widen_all(pattern, unicodedata.normalize("NFC", text))
+        for other in self._compositions(text):
+            changed, more = _widen_all(pattern, other)
             if more:
-                return composed, lone + count + more
+                return changed, lone + count + more
         return text, lone + count
+
+    def _compositions(self, text: str) -> Iterator[str]:
+        """Other forms of the text, in which delimiters may appear that it does not show yet."""
+        normal = composed(text)
+        if normal != text:
+            yield normal  # as the tokenizer may do
+        if self._may_compose and not text.isascii():
+            yield composed(composable(text))
 
 
 def _compile(alternatives: list[str]) -> re.Pattern[str]:
@@ -108,24 +111,41 @@ def _longest_first(texts: Iterable[str]) -> list[str]:
     return sorted(set(texts), key=lambda text: (-len(text), text))
 
 
-def _loose(text: str) -> str:
-    """A pattern for the text with anything of no width between its characters.
+def _words(text: str) -> list[str]:
+    """The words of a delimiter's shadow."""
+    return shadow(unicodedata.normalize("NFC", text)).split() or [text]
 
-    White space matches any white space. Beside signs there may be none, or more than in the text.
+
+def _filler(delimiters: Iterable[str]) -> str:
+    """What lies between delimiters, some of it: the pattern's only group.
+
+    At the start of a line a delimiter may begin with blanks: a filler begins there only where none
+    was found, and never goes on behind a line break.
     """
-    words = text.split()
-    loose = _SKIP.join(map(re.escape, words[0]))
-    for before, word in pairwise(words):
-        gap = _SPACE[:-2] + ("++" if before[-1].isalnum() and word[0].isalnum() else "*+")
-        loose += gap + _SKIP.join(map(re.escape, word))
-    first, last = text.strip()[:1], text.strip()[-1:]
-    if first in "<[" and len(text.strip()) > 2:
-        opening = re.escape(first)
-        loose = opening + _SPACE + loose[len(opening) :].removeprefix(_SKIP)
-    if last in ">]" and len(text.strip()) > 2:
-        closing = re.escape(last)
-        loose = loose[: -len(closing)].removesuffix(_SKIP) + _SPACE + closing
+    first = "".join(re.escape(_words(text)[0][0]) for text in delimiters) + "<\\["
+    return f"([^{first}{_BREAKS}]{{1,1000}}+|[{_BREAKS}]{{1,1000}}+|[{first}])"
+
+
+def _loose(text: str) -> str:
+    """A pattern for the text's shadow, with any or no white space where the text has some.
+
+    Inside its brackets there may be more.
+    """
+    words = _words(text)
+    loose = r"\s*+".join(map(re.escape, words))
+    if words[0][0] in "<[":
+        opening = re.escape(words[0][0])
+        loose = opening + r"\s*+" + loose[len(opening) :].removeprefix(r"\s*+")
+    if words[-1][-1] in ">]" and len("".join(words)) > 1:
+        closing = re.escape(words[-1][-1])
+        loose = loose[: -len(closing)].removesuffix(r"\s*+") + r"\s*+" + closing
     return loose
+
+
+def _line(text: str) -> str:
+    """A pattern for a whole line: blanks may stand between any two of its characters, too."""
+    words = (_BLANK.join(map(re.escape, word)) for word in _words(text))
+    return r"\s*+".join(words)
 
 
 def _key(names: str) -> str:
@@ -133,16 +153,28 @@ def _key(names: str) -> str:
 
 
 def _widen_all(pattern: re.Pattern[str], text: str) -> tuple[str, int]:
-    total = 0
-    while True:
-        text, count = pattern.subn(_widen, text)
-        if not count:
-            return text, total
-        total += count
+    """Widened until nothing is found any more, and how many were found."""
+    total, seen = 0, shadow(text)
+    while found := list(_found(pattern, seen)):
+        origin = range(len(text)) if seen == text else places(text)
+        parts, end = [], 0
+        for first, last in found:
+            begin, behind = origin[first], origin[last - 1] + 1
+            parts += [text[end:begin], _widen(text[begin:behind])]
+            end = behind
+        text = "".join([*parts, text[end:]])
+        total, seen = total + len(found), shadow(text)
+    return text, total
 
 
-def _widen(match: re.Match[str]) -> str:
-    found = match.group()
+def _found(pattern: re.Pattern[str], seen: str) -> Iterator[tuple[int, int]]:
+    for match in pattern.finditer(seen):
+        poll()
+        if match.lastindex is None:
+            yield match.span()
+
+
+def _widen(found: str) -> str:
     for table in (_BRACKETS, _WIDE):
         wide = found.translate(table)
         if wide != found:
@@ -150,5 +182,5 @@ def _widen(match: re.Match[str]) -> str:
     # A delimiter without any sign: its first letter, or what stands for it in other scripts.
     at = next((i for i, c in enumerate(found) if "!" <= c <= "~"), None)
     if at is None:
-        return "\ufffd" + found[1:]
+        return ("_" if found[0] == "\ufffd" else "\ufffd") + found[1:]
     return found[:at] + chr(ord(found[at]) + 0xFEE0) + found[at + 1 :]

@@ -7,21 +7,23 @@ one after the other, and never changes once written.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from stepguard.errors import PromptError
 from stepguard.prompt.content import Text
 from stepguard.prompt.step import Step
 
-__all__ = ["AGENTDOG_1_0", "FORMS", "SHORT", "Form", "Rendered"]
+__all__ = ["AGENTDOG_1_0", "AGENTDOG_1_5", "FORMS", "SHORT", "Form", "Rendered"]
 
 # Takes content and whether it stands inside an agent step; returns it with forged delimiters made
 # harmless, and how many there were.
 Neutralise = Callable[[str, bool], tuple[str, int]]
 
-_UNSAFE_IN_KEY = re.compile(r"[^\w .-]|[^\S ]")
+# The last four are fillers: letters that show nothing.
+_UNSAFE_IN_KEY = re.compile("[^\\w .-]|[^\\S ]|[\u115f\u1160\u3164\uffa0]")
 _KEY_LENGTH = 64
 
 
@@ -35,7 +37,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The texts around content. Agent values and the profile are stripped, content is not."""
+    """The texts around content. Agent values are stripped, content is not; `profile` says both."""
 
     name: str
     profile_open: str
@@ -48,6 +50,7 @@ class Form:
     key_open: str
     key_close: str
     values: Literal["python", "json"]
+    profile: Literal["stripped", "as it is"] = "stripped"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -67,16 +70,21 @@ class Form:
 
     def begin(self, profile: str, neutralise: Neutralise) -> Rendered:
         """What stands before the first step."""
-        text, count = neutralise(profile.strip(), False)
+        shown = self.shown_profile(profile, neutralise)
+        head = f"{self.profile_open}{shown.text}{self.profile_close}" if shown.text else ""
+        return Rendered(head + self.history, shown.neutralised)
+
+    def shown_profile(self, profile: str, neutralise: Neutralise) -> Rendered:
+        """The profile as it is printed, in its section and wherever a template asks for it."""
         # Stripped before and after: neutralising never adds or removes white space.
-        head = f"{self.profile_open}{text}{self.profile_close}" if text else ""
-        return Rendered(head + self.history, count)
+        text, count = neutralise(profile.strip() if self.profile == "stripped" else profile, False)
+        return Rendered(text, count)
 
     def step(self, step: Step, neutralise: Neutralise) -> Rendered:
         """One step, from the gap before it to its last character; "" for a step without content."""
         if step.role == "agent":
             return self._agent(step, neutralise)
-        raw = self._value(step.fields[0][1])
+        raw = self.value(step.fields[0][1])
         if not raw:
             return Rendered("")
         text, count = neutralise(raw, False)
@@ -86,10 +94,10 @@ class Form:
     def _agent(self, step: Step, neutralise: Neutralise) -> Rendered:
         parts, total = [], 0
         for key, value in step.fields:
-            raw = self._value(value).strip()
+            raw = self.value(value).strip()
             if not raw:
                 continue
-            name, renamed = self._key(key)
+            name, renamed = self._key(key, neutralise)
             text, count = neutralise(raw, True)
             parts.append(f"{self.key_open}{name}{self.key_close}{text}")
             total += renamed + count
@@ -97,16 +105,19 @@ class Form:
             return Rendered("")
         return Rendered(self.gap + self.agent + "".join(parts), total)
 
-    def _value(self, text: Text) -> str:
+    def value(self, text: Text) -> str:
+        """The text of one value of a step, as this form prints it."""
         return text.python if self.values == "python" else text.json
 
-    def _key(self, key: str) -> tuple[str, int]:
+    def _key(self, key: str, neutralise: Neutralise) -> tuple[str, int]:
         """The key as it is printed, and 1 if it was changed: keys may come from an attacker."""
         if key in ("thought", "action"):
             return key.upper(), 0
         upper = key.upper()
         name = _UNSAFE_IN_KEY.sub("_", upper)[:_KEY_LENGTH].strip(" ") or "_"
-        if name in self.keys:
+        # Compatibility forms too: here a name that only looks like one of ours has no honest use.
+        plain = unicodedata.normalize("NFKC", name).upper().strip()
+        if plain in self.keys or neutralise(f"[{plain}]:", False)[1]:
             name += "_"
         return name, int(name != upper)
 
@@ -126,10 +137,11 @@ class Form:
                 raise PromptError(
                     f"prompt.form.{name}", expected="a string", got=repr(data[name])[:80]
                 )
-        if data["values"] not in ("python", "json"):
-            raise PromptError(
-                "prompt.form.values", expected="'python' or 'json'", got=repr(data["values"])
-            )
+        choices = {"values": ("python", "json"), "profile": ("stripped", "as it is")}
+        for name, allowed in choices.items():
+            if data[name] not in allowed:
+                expected, got = " or ".join(map(repr, allowed)), repr(data[name])
+                raise PromptError(f"prompt.form.{name}", expected=expected, got=got)
         return Form(**data)
 
 
@@ -148,6 +160,9 @@ AGENTDOG_1_0 = Form(
     values="python",
 )
 
+# The same layout for AgentDoG 1.5, but for the edges of the profile.
+AGENTDOG_1_5 = replace(AGENTDOG_1_0, name="agentdog-1.5", profile="as it is")
+
 # Our own: fewer tokens a step, JSON for objects.
 SHORT = Form(
     name="short",
@@ -163,4 +178,4 @@ SHORT = Form(
     values="json",
 )
 
-FORMS = {form.name: form for form in (AGENTDOG_1_0, SHORT)}
+FORMS = {form.name: form for form in (AGENTDOG_1_0, AGENTDOG_1_5, SHORT)}

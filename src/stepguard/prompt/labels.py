@@ -8,61 +8,67 @@ label's path, and the verdict is read at its first id.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
 from stepguard.errors import PromptError
+from stepguard.prompt.answers import WORD, Label
 from stepguard.prompt.pieces import Piece, common_length
 from stepguard.prompt.stream import advance
 from stepguard.prompt.template import LABELS, Spelling
 
-__all__ = ["SPELLINGS", "place_labels"]
-
-# The first of each is the one that guards are trained to answer with.
-SPELLINGS = {"safe": ("safe", "Safe"), "unsafe": ("unsafe", "Unsafe")}
+__all__ = ["open_end", "place_labels"]
 
 Labels = dict[str, tuple[Spelling, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A spelling behind the open end of the question: its ids, of which `own` begin in it."""
+
+    text: str
+    ids: list[int]
+    own: int
 
 
 def place_labels(
     question: Sequence[Piece],
     terminator: Piece | None,
     tokenizer: Tokenizer,
-    spellings: Mapping[str, Sequence[str]] = SPELLINGS,
+    spellings: Mapping[str, Sequence[Label]] = WORD.labels,
 ) -> tuple[tuple[Piece, ...], Labels]:
     """The question, with what all labels begin with moved into it, and the labels' paths.
 
-    `terminator` is what ends an answer, if known. An additional spelling that does not fit, because
-    it begins otherwise than the first ones or like one of the other label, is left out. Raises
-    PromptError where no single place tells the labels apart.
+    The last piece of the question is a frame where it is text behind other pieces. `terminator` is
+    what ends an answer, if known. An additional spelling that does not fit, because it begins
+    otherwise than the first ones or like one of the other label, is left out. Raises PromptError
+    where no single place tells the labels apart.
     """
-    before, stable, open_text = _open_end(question, tokenizer)
+    before, stable, open_text = open_end(question, tokenizer)
     end = list(terminator.ids) if terminator else []
     encoded = {
-        label: [(text, _encode(tokenizer, open_text + text) + end) for text in spellings[label]]
+        label: [_spelling(tokenizer, open_text, spelling, end) for spelling in spellings[label]]
         for label in LABELS
     }
-    safe, unsafe = (encoded[label][0][1] for label in LABELS)
+    safe, unsafe = (encoded[label][0].ids for label in LABELS)
     shared = safe[: common_length(safe, unsafe)]
     if len(shared) >= min(len(safe), len(unsafe)):
-        got = " and ".join(repr(spellings[label][0]) for label in LABELS)
+        got = " and ".join(repr(spellings[label][0].text) for label in LABELS)
         raise PromptError("labels", expected="labels that differ in an id", got=got)
-    labels = _paths(encoded, shared, len(end))
+    labels = _paths(encoded, shared)
     if shared == _encode(tokenizer, open_text):
         return tuple(question), labels
     end_pieces = (Piece(stable), Piece(tokenizer.decode(shared), tuple(shared)))
     return (*before, *(piece for piece in end_pieces if piece.text or piece.ids)), labels
 
 
-def _open_end(question: Sequence[Piece], tokenizer: Tokenizer) -> tuple[Sequence[Piece], str, str]:
+def open_end(question: Sequence[Piece], tokenizer: Tokenizer) -> tuple[Sequence[Piece], str, str]:
     """The question as: whole pieces, text that is final, text that labels may still change."""
     if not question or question[-1].ids:
         return question, "", ""
     text = question[-1].text
     held = advance(tokenizer, "", text).held
-    if not text.endswith(held):
-        got = repr(text)[-80:]
-        raise PromptError("question", expected="text in normal form (NFC) at its end", got=got)
     stable = text[: len(text) - len(held)]
     if not stable and len(question) == 1:
         # Its ids would depend on the last step, and so would the place of the verdict.
@@ -71,18 +77,25 @@ def _open_end(question: Sequence[Piece], tokenizer: Tokenizer) -> tuple[Sequence
     return question[:-1], stable, held
 
 
-def _paths(encoded: dict[str, list[tuple[str, list[int]]]], shared: list[int], end: int) -> Labels:
+def _spelling(tokenizer: Tokenizer, open_text: str, label: Label, end: list[int]) -> _Encoded:
+    encoding = tokenizer.encode(open_text + label.text + label.end, add_special_tokens=False)
+    length = len(open_text) + len(label.text)
+    own = sum(start < length for start, _ in encoding.offsets)
+    return _Encoded(label.text, [*encoding.ids, *([] if label.end else end)], own)
+
+
+def _paths(encoded: dict[str, list[_Encoded]], shared: list[int]) -> Labels:
     n = len(shared)
-    first = {label: encoded[label][0][1][n] for label in LABELS}
+    first = {label: encoded[label][0].ids[n] for label in LABELS}
     labels: Labels = {}
     for label, other in zip(LABELS, reversed(LABELS), strict=True):
-        theirs = {ids[n] for _, ids in encoded[other] if ids[:n] == shared and len(ids) > n}
+        theirs = {s.ids[n] for s in encoded[other] if s.ids[:n] == shared and len(s.ids) > n}
         kept = [
-            Spelling(text, tuple(ids[n : max(len(ids) - end, n + 1)]))
-            for text, ids in encoded[label]
-            if ids[:n] == shared
-            and len(ids) > n
-            and (ids[n] == first[label] or ids[n] not in theirs)
+            Spelling(s.text, tuple(s.ids[n : max(s.own, n + 1)]))
+            for s in encoded[label]
+            if s.ids[:n] == shared
+            and len(s.ids) > n
+            and (s.ids[n] == first[label] or s.ids[n] not in theirs)
         ]
         labels[label] = tuple(s for s in kept if s.path[0] != first[other])
     return labels

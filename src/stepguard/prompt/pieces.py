@@ -1,4 +1,7 @@
-"""Pieces: a prompt is a list of texts and token ids. Ids split the text around them."""
+"""Pieces: a prompt is a list of texts and token ids. Ids split the text around them.
+
+One piece may stand for the agent's profile, which every session brings: it is content.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,23 @@ from dataclasses import dataclass
 
 from stepguard.errors import PromptError
 
-__all__ = ["Piece", "common_length", "pieces_from_manifest", "split_special"]
+__all__ = ["Piece", "common_length", "pieces_from_manifest", "split_special", "with_profile"]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text to encode, or, where `ids` is not empty, these ids (`text` then says what they are)."""
+    """Text to encode, or, where `ids` is not empty, these ids (`text` then says what they are).
+
+    With `profile` it has neither: there the profile of the session stands.
+    """
 
     text: str
     ids: tuple[int, ...] = ()
+    profile: bool = False
 
     def to_manifest(self) -> dict[str, object]:
+        if self.profile:
+            return {"profile": True}
         return {"text": self.text, "ids": list(self.ids)} if self.ids else {"text": self.text}
 
 
@@ -33,6 +42,20 @@ def split_special(text: str, special: Mapping[str, int]) -> tuple[Piece, ...]:
         for i, part in enumerate(parts)
         if part
     )
+
+
+def with_profile(pieces: Sequence[Piece], profile: str) -> tuple[Piece, ...]:
+    """The pieces with the profile in its place, one text with the texts beside it."""
+    done: list[Piece] = []
+    joins = False  # whether the piece before goes on
+    for piece in pieces:
+        text = Piece(profile) if piece.profile else piece
+        if done and not done[-1].ids and not text.ids and (joins or piece.profile):
+            done[-1] = Piece(done[-1].text + text.text)
+        else:
+            done.append(text)
+        joins = piece.profile
+    return tuple(piece for piece in done if piece.text or piece.ids)
 
 
 def common_length(a: Sequence[object], b: Sequence[object]) -> int:
@@ -50,6 +73,8 @@ def pieces_from_manifest(data: object, where: str) -> tuple[Piece, ...]:
 
 
 def _piece(entry: object, where: str) -> Piece:
+    if isinstance(entry, dict) and list(entry) == ["profile"] and entry["profile"] is True:
+        return Piece("", profile=True)
     if not isinstance(entry, dict) or not {"text"} <= set(entry) <= {"text", "ids"}:
         raise PromptError(where, expected="'text' and perhaps 'ids'", got=repr(entry)[:80])
     text, ids = entry["text"], entry.get("ids", [])

@@ -12,61 +12,108 @@ A border is final when the text after it holds more than
 
 and one character more: greedy patterns grow their match to the right, never to the left.
 
-Held text is bounded by `HELD_IDS` ids and `HELD_CHARS` characters. Over that bound the text is cut
-where it ends: everything becomes final, and what follows is encoded as a text of its own. The law
-is then: ids of the stream are the ids of the whole text, cut at these ends.
+Held text is bounded twice, and what is over a bound is cut:
+
+- at `RUN_CHARS` characters, wherever that is: before its last character with the marks that belong
+  to it (one that can still be composed), or, where it is all white space or marks, at its end;
+- at `HELD_IDS` ids, where the text of a step ends: there.
+
+Up to a cut everything becomes final, and what follows is encoded as a text of its own. The law is
+then: ids of the stream are the ids of the whole text, cut at these places. Which text is held after
+n characters depends on these n characters only, not on the slices in which they were read: borders
+are final for good, and the place up to which they are never moves back as text grows. So a long run
+is cut at the same places however it is read, as long as no step ends within it.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
+from itertools import islice
 
 from tokenizers import Tokenizer
 
-__all__ = ["HELD_CHARS", "HELD_IDS", "Advance", "advance"]
+from stepguard.prompt.patience import poll
+from stepguard.prompt.slices import RUN_CHARS, last_opening, opens
+
+__all__ = ["HELD_IDS", "RUN_CHARS", "Advance", "advance"]
 
 HELD_IDS = 64
-HELD_CHARS = 16_384
 
 # `Tokenizer.encode` keeps the interpreter lock and `encode_batch` starts threads of its own, so
-# long text goes through `encode` in slices of a few milliseconds; in between others may run.
-_SLICE = 2_048
+# long text goes through `encode` in slices of 1 to 3 ms. No call gets more than RUN_CHARS.
+_SLICE = 1_024
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """Ids that are final now, the text that is not, and whether the bound cut the text here."""
+    """Ids that are final now, the text that is not, and where bounds cut the text.
+
+    `cuts` are places in `held + text` as it was read, ascending.
+    """
 
     ids: list[int]
     held: str
-    capped: bool
+    cuts: tuple[int, ...]
 
 
 def advance(tokenizer: Tokenizer, held: str, text: str) -> Advance:
-    """Reads `text` after `held` (normalised text of an earlier Advance)."""
+    """Reads `text` after `held` (the text that an earlier Advance held back)."""
+    text, end = held + text, len(held)
     ids: list[int] = []
     tail: list[int] = []
-    at, size = 0, _SLICE
-    while at < len(text):
-        final, tail, held = _step(tokenizer, held + text[at : at + size])
+    cuts: list[int] = []
+    start = 0
+    while end < len(text):
+        poll()
+        end = min(end + _SLICE, start + RUN_CHARS, len(text))
+        final, tail, border = _read(tokenizer, text[start:end])
         ids += final
-        at += size
-        # A pre-token longer than a slice: read twice as much each time, or time is quadratic.
-        size = _SLICE if len(held) < _SLICE else 2 * size
-    if len(tail) > HELD_IDS or len(held) > HELD_CHARS:
-        return Advance(ids + tail, "", True)
-    return Advance(ids, held, False)
+        start += border
+        if end - start == RUN_CHARS:
+            cut = _cut(text, start, end)
+            ids += tail if cut == end else _encode(tokenizer, text[start:cut])
+            tail = _encode(tokenizer, text[cut:end])
+            start = cut
+            cuts.append(cut)
+    if len(tail) > HELD_IDS:
+        ids += tail
+        start = end
+        cuts.append(end)
+    return Advance(ids, text[start:], tuple(cuts))
 
 
-def _step(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[int], str]:
-    """Final ids, ids of the held text, held text."""
+def _cut(text: str, start: int, end: int) -> int:
+    at = last_opening(text, start, end)
+    # How a run of white space ends says where its borders are: no cut may change that end.
+    return end if not at or text[start:at].isspace() else at
+
+
+def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    return list(tokenizer.encode(text, add_special_tokens=False).ids) if text else []
+
+
+def _read(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[int], int]:
+    """Final ids, ids of the text that is held, and where that begins."""
+    normal = text
     if tokenizer.normalizer is not None:
-        text = tokenizer.normalizer.normalize_str(text)
-    encoding = tokenizer.encode(text, add_special_tokens=False)
+        normal = tokenizer.normalizer.normalize_str(text)
+    encoding = tokenizer.encode(normal, add_special_tokens=False)
     ids = encoding.ids
-    k, start = _last_border(text, encoding.word_ids, encoding.offsets)
-    return ids[:k], ids[k:], text[start:]
+    words = encoding.word_ids
+    if not ids or words[0] == words[-1]:  # one pre-token, however long
+        return [], ids, 0
+    k, border = _last_border(normal, words, encoding.offsets)
+    if border and normal != text:
+        border = _same_place(normal, border, text)
+    return ids[:k], ids[k:], border
+
+
+def _same_place(normal: str, border: int, text: str) -> int:
+    """Where in the text stands what stands at `border` in its normal form, and opens."""
+    # Composing neither adds, removes nor moves a character that opens.
+    before = sum(map(opens, normal[:border]))
+    places = (at for at, char in enumerate(text) if opens(char))
+    return next(islice(places, before, None), len(text))
 
 
 def _last_border(
@@ -79,27 +126,22 @@ def _last_border(
         # Characters that the vocabulary lacks have no id; a border beside them is not seen
         # exactly, so an earlier one is taken.
         exact = words[k] != words[k - 1] and offsets[k - 1][1] == start
-        if exact and start <= limit and _opens(text[start]):
+        if exact and start <= limit and opens(text[start]):
             return k, start
     return 0, 0
 
 
 def _limit(text: str) -> int:
-    """The last place at which a border may be final."""
-    i, marks = len(text), False
-    while i and (text[i - 1].isspace() or not _opens(text[i - 1])):
-        i -= 1
-        marks = marks or not _opens(text[i])
-    if i < len(text) and not marks:
-        return i
-    apostrophe = max(text.rfind("'", max(i - 3, 0)), text.rfind("\u2019", max(i - 3, 0)))
-    return max(i - 1 if apostrophe < 0 else apostrophe - 1, 0)
-
-
-def _opens(char: str) -> bool:
-    """Whether nothing to the left can ever be composed or reordered with this character."""
-    if char < "\u0300":
-        return True
-    if "\u1160" <= char <= "\u11ff" or "\ud7b0" <= char <= "\ud7ff":
-        return False  # Hangul vowels and finals join the syllable before them
-    return unicodedata.category(char) not in ("Mn", "Mc", "Me", "Cn")
+    """The last place at which a border may be final; never less than for a shorter text."""
+    end = len(text)
+    while end and not opens(text[end - 1]):
+        end -= 1
+    last = max(end - 1, 0)
+    if end == len(text) and text[last : last + 1].isspace():
+        return len(text.rstrip())
+    for at in range(last, max(last - 3, -1), -1):
+        if text[at : at + 1] in ("'", "\u2019"):
+            return max(at - 1, 0)
+        if not text[at : at + 1].isalpha():
+            break
+    return last

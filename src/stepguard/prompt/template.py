@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from stepguard.errors import PromptError
+from stepguard.prompt.answers import ANSWERS, DIAGNOSIS, FIRST_TOKEN, FORCED, RATIONALE
 from stepguard.prompt.forgery import Delimiters
 from stepguard.prompt.forms import Form
 from stepguard.prompt.pieces import Piece, pieces_from_manifest, token_ids
 
-__all__ = ["LABELS", "Prompt", "Spelling"]
+__all__ = ["LABELS", "MODES", "Mode", "Prompt", "Spelling"]
 
 LABELS = ("safe", "unsafe")
-MODES = ("first_token",)
+MODES = (FIRST_TOKEN, FORCED, RATIONALE, DIAGNOSIS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +29,143 @@ class Spelling:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """A prompt as data: prefix, the form of the steps, question, labels and delimiters.
+class Mode:
+    """One way to get an answer.
 
-    `name` is the official file's name, `short` or `custom`; `sha256` that of the template's text;
-    `official` says whether the text is one that published accuracy was measured with.
+    `question` stands behind the steps, up to the token where the verdict is read or the answer
+    begins; the profile may stand in it. `labels` are empty where no verdict is read by logits.
+    `thinking` says whether the chat template was told to let the model think. For a written answer:
+    `begun` is what of it the question holds already, `special` are ids that may stand in it beside
+    those of the tokenizer, `stop` are the ids that end it, `limit` is how many tokens it may have.
     """
 
-    name: str
-    official: bool
-    sha256: str
-    mode: str
-    form: Form
-    prefix: tuple[Piece, ...]
     question: tuple[Piece, ...]
     labels: Mapping[str, tuple[Spelling, ...]]
-    delimiters: Delimiters
+    thinking: bool
+    begun: str = ""
+    special: Mapping[str, int] = field(default_factory=dict)
+    stop: tuple[int, ...] = ()
+    limit: int = 0
 
     @property
     def row_ids(self) -> tuple[int, ...]:
         """The output rows that a verdict reads, ascending: the first id of every spelling."""
         return tuple(sorted({s.path[0] for group in self.labels.values() for s in group}))
 
+    def to_manifest(self) -> dict[str, object]:
+        return {
+            "question": [piece.to_manifest() for piece in self.question],
+            "labels": {
+                label: [{"text": s.text, "path": list(s.path)} for s in spellings]
+                for label, spellings in self.labels.items()
+            },
+            "thinking": self.thinking,
+            "begun": self.begun,
+            "special": dict(self.special),
+            "stop": list(self.stop),
+            "limit": self.limit,
+        }
+
+    @staticmethod
+    def from_manifest(data: object, name: str, *, read: bool) -> Mode:
+        """`read`: whether it has labels. Raises PromptError that names the entry at fault."""
+        where = f"prompt.modes.{name}"
+        entries = _entries(data, list(Mode.__dataclass_fields__), where)
+        for key, kind in (("thinking", bool), ("begun", str), ("limit", int)):
+            _check_kind(entries[key], kind, f"{where}.{key}")
+        if (entries["limit"] > 0) != (name == RATIONALE):
+            expected = "a positive number" if name == RATIONALE else "0: nothing is written"
+            got = str(entries["limit"])
+            raise PromptError(f"{where}.limit", expected=expected, got=got)
+        return Mode(
+            question=pieces_from_manifest(entries["question"], f"{where}.question"),
+            labels=_labels(entries["labels"], where, read=read),
+            thinking=entries["thinking"],
+            begun=entries["begun"],
+            special=_special(entries["special"], f"{where}.special"),
+            stop=token_ids(entries["stop"], f"{where}.stop", empty=name != RATIONALE),
+            limit=entries["limit"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt as data: prefix, the form of the steps, the modes, and delimiters.
+
+    `name` is the official file's name, `short` or `custom`; `sha256` that of the template's text,
+    `taxonomy_sha256` that of the text in its place for a taxonomy ("" without); `official` says
+    whether the text is one that published accuracy was measured with. `answer` names the form of
+    the answer; `mode` is the one of `modes` that is used.
+    """
+
+    name: str
+    official: bool
+    sha256: str
+    taxonomy_sha256: str
+    answer: str
+    mode: str
+    form: Form
+    prefix: tuple[Piece, ...]
+    modes: Mapping[str, Mode]
+    delimiters: Delimiters
+
+    @property
+    def id(self) -> str:
+        """Names the text, its taxonomy included: a sha256."""
+        if not self.taxonomy_sha256:
+            return self.sha256
+        return hashlib.sha256(f"{self.sha256} {self.taxonomy_sha256}".encode()).hexdigest()
+
+    @property
+    def asked(self) -> str:
+        """Names all of it that a margin of the mode depends on: a sha256.
+
+        One text may be asked in several ways: in other chats, with thoughts or without, with
+        other labels.
+        """
+        value = {**self.to_manifest(), "modes": {self.mode: self.modes[self.mode].to_manifest()}}
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def question(self) -> tuple[Piece, ...]:
+        """That of the mode."""
+        return self.modes[self.mode].question
+
+    @property
+    def labels(self) -> Mapping[str, tuple[Spelling, ...]]:
+        """Those of the mode."""
+        return self.modes[self.mode].labels
+
+    @property
+    def row_ids(self) -> tuple[int, ...]:
+        """The output rows that any mode reads, ascending."""
+        return tuple(sorted({row for mode in self.modes.values() for row in mode.row_ids}))
+
+    @property
+    def gives_verdicts(self) -> bool:
+        """False for a guard that only diagnoses."""
+        return DIAGNOSIS not in self.modes
+
     @property
     def after_steps(self) -> str:
-        """The text that the question opens with, before its first id."""
+        """The fixed text that the question opens with, before its first id or the profile."""
         return self.question[0].text if self.question and not self.question[0].ids else ""
+
+    @property
+    def split_prefix(self) -> tuple[tuple[Piece, ...], str | None]:
+        """The pieces before the profile, and the text behind it; None where it is not there."""
+        at = next((i for i, piece in enumerate(self.prefix) if piece.profile), None)
+        if at is None:
+            return self.prefix, None
+        return self.prefix[:at], "".join(piece.text for piece in self.prefix[at + 1 :])
+
+    def in_mode(self, mode: str) -> Prompt:
+        """The same, asked in another way. Raises PromptError for a mode that it has not."""
+        if mode not in self.modes:
+            names = ", ".join(self.modes)
+            fix = "Choose one of them, or export the checkpoint with a prompt that has it."
+            raise PromptError("mode", expected=f"one of {names}", got=repr(mode)[:80], fix=fix)
+        return replace(self, mode=mode)
 
     def to_manifest(self) -> dict[str, object]:
         """Plain JSON values; `Prompt.from_manifest` reads them back to an equal prompt."""
@@ -58,47 +173,112 @@ class Prompt:
             "name": self.name,
             "official": self.official,
             "sha256": self.sha256,
+            "taxonomy_sha256": self.taxonomy_sha256,
+            "answer": self.answer,
             "mode": self.mode,
             "form": self.form.to_manifest(),
             "prefix": [piece.to_manifest() for piece in self.prefix],
-            "question": [piece.to_manifest() for piece in self.question],
-            "labels": {
-                label: [{"text": s.text, "path": list(s.path)} for s in self.labels[label]]
-                for label in LABELS
-            },
+            "modes": {name: mode.to_manifest() for name, mode in self.modes.items()},
             "delimiters": self.delimiters.to_manifest(),
         }
 
     @staticmethod
     def from_manifest(data: object) -> Prompt:
         """Raises PromptError that names the entry at fault."""
-        names = list(Prompt.__dataclass_fields__)
-        if not isinstance(data, dict) or sorted(data) != sorted(names):
-            got = ", ".join(map(str, data)) if isinstance(data, dict) else repr(data)[:80]
-            raise PromptError("prompt", expected=f"the keys {', '.join(names)}", got=got)
-        for name, kind in (("name", str), ("official", bool), ("sha256", str), ("mode", str)):
-            if not isinstance(data[name], kind):
-                got = repr(data[name])[:80]
-                raise PromptError(f"prompt.{name}", expected=f"a {kind.__name__}", got=got)
-        if data["mode"] not in MODES:
-            fix = "A newer stepguard may know it."
-            got = repr(data["mode"])[:80]
-            raise PromptError("prompt.mode", expected=" or ".join(MODES), got=got, fix=fix)
-        return Prompt(
-            name=data["name"],
-            official=data["official"],
-            sha256=data["sha256"],
-            mode=data["mode"],
-            form=Form.from_manifest(data["form"]),
-            prefix=pieces_from_manifest(data["prefix"], "prompt.prefix"),
-            question=pieces_from_manifest(data["question"], "prompt.question"),
-            labels=_labels(data["labels"]),
-            delimiters=Delimiters.from_manifest(data["delimiters"]),
+        entries = _entries(data, list(Prompt.__dataclass_fields__), "prompt")
+        texts = ("name", "sha256", "taxonomy_sha256", "answer", "mode")
+        for name, kind in (("official", bool), *((text, str) for text in texts)):
+            _check_kind(entries[name], kind, f"prompt.{name}")
+        _check_known(entries["answer"], ANSWERS, "prompt.answer")
+        modes = entries["modes"]
+        if not isinstance(modes, dict) or not modes:
+            raise PromptError("prompt.modes", expected="at least one mode", got=repr(modes)[:80])
+        for name in modes:
+            _check_known(name, MODES, "prompt.modes (a key)")
+        _check_known(entries["mode"], modes, "prompt.mode")
+        prefix = pieces_from_manifest(entries["prefix"], "prompt.prefix")
+        prompt = Prompt(
+            name=entries["name"],
+            official=entries["official"],
+            sha256=entries["sha256"],
+            taxonomy_sha256=entries["taxonomy_sha256"],
+            answer=entries["answer"],
+            mode=entries["mode"],
+            form=Form.from_manifest(entries["form"]),
+            prefix=prefix,
+            modes={
+                name: Mode.from_manifest(mode, name, read=DIAGNOSIS not in modes)
+                for name, mode in modes.items()
+            },
+            delimiters=Delimiters.from_manifest(entries["delimiters"]),
         )
+        check_places(prompt)
+        return prompt
 
 
-def _labels(data: object) -> dict[str, tuple[Spelling, ...]]:
-    where = "prompt.labels"
+def check_places(prompt: Prompt) -> None:
+    """The profile stands once at most, in text, and all modes ask behind the same steps.
+
+    Raises PromptError.
+    """
+    openings = {(mode.question[:1], _places(mode.question)) for mode in prompt.modes.values()}
+    if len(openings) > 1:
+        expected = "questions that open with the same text in every mode"
+        raise PromptError("prompt.modes", expected=expected, got="others")
+    for name, mode in prompt.modes.items():
+        pieces = (*prompt.prefix, *mode.question)
+        if sum(piece.profile for piece in pieces) > 1:
+            raise PromptError(f"prompt of mode {name}", expected="one profile", got="more")
+        _check_opening(mode.question, f"prompt.modes.{name}.question")
+    at = next((i for i, piece in enumerate(prompt.prefix) if piece.profile), len(prompt.prefix))
+    if any(piece.ids for piece in prompt.prefix[at:]):
+        expected = "only text between the profile and the steps"
+        raise PromptError("prompt.prefix", expected=expected, got="token ids")
+
+
+def _places(question: tuple[Piece, ...]) -> tuple[int, ...]:
+    return tuple(i for i, piece in enumerate(question) if piece.profile)
+
+
+def _check_opening(question: tuple[Piece, ...], where: str) -> None:
+    at = next((i for i, piece in enumerate(question) if piece.profile), 0)
+    if any(piece.ids for piece in question[:at]):
+        expected = "only text between the steps and the profile"
+        raise PromptError(where, expected=expected, got="token ids")
+
+
+def _entries(data: object, names: list[str], where: str) -> Mapping[str, Any]:
+    if not isinstance(data, dict) or sorted(data) != sorted(names):
+        got = ", ".join(map(str, data)) if isinstance(data, dict) else repr(data)[:80]
+        raise PromptError(where, expected=f"the keys {', '.join(names)}", got=got)
+    return data
+
+
+def _check_kind(value: object, kind: type, where: str) -> None:
+    if type(value) is not kind:
+        name = {bool: "true or false", str: "a string", int: "a whole number"}[kind]
+        raise PromptError(where, expected=name, got=repr(value)[:80])
+
+
+def _check_known(value: str, known: Collection[str], where: str) -> None:
+    if value not in known:
+        fix = "A newer stepguard may know it."
+        raise PromptError(where, expected=" or ".join(known), got=repr(value)[:80], fix=fix)
+
+
+def _special(data: object, where: str) -> dict[str, int]:
+    if not isinstance(data, dict) or not all(isinstance(text, str) and text for text in data):
+        raise PromptError(where, expected="an object of token ids", got=repr(data)[:80])
+    ids = token_ids(list(data.values()), where, empty=True)
+    return dict(zip(data, ids, strict=True))
+
+
+def _labels(data: object, where: str, *, read: bool) -> dict[str, tuple[Spelling, ...]]:
+    where = f"{where}.labels"
+    if not read:
+        if data != {}:
+            raise PromptError(where, expected="none: no label is read", got=repr(data)[:80])
+        return {}
     if not isinstance(data, dict) or sorted(data) != sorted(LABELS):
         raise PromptError(where, expected=f"the labels {', '.join(LABELS)}", got=repr(data)[:80])
     labels = {label: _spellings(data[label], f"{where}.{label}") for label in LABELS}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from stepguard.errors import TokenizerError
 from stepguard.prompt.law import prove_law
@@ -15,36 +18,73 @@ from stepguard.prompt.law import prove_law
 __all__ = ["check_tokenizer", "load_tokenizer"]
 
 _SUPPORTED = "byte-level BPE with a pre-tokenizer"
+FOREIGN = "They do not belong to these weights: export the model again."
 _FIX = "Export from a checkpoint of the Llama, Qwen or SmolLM families."
 
 
-def load_tokenizer(source: str | Path) -> Tokenizer:
-    """A tokenizer from a path, or from the JSON text itself (a string that starts with a brace).
+def load_tokenizer(source: str | Path, *, rows: int | None = None) -> Tokenizer:
+    """A tokenizer from a file, or from the JSON text itself: a string is never taken for a path.
+
+    rows: of the model's embedding; an id that is not below it is refused.
 
     Post-processor, truncation and padding are dropped: the prompt says every id. Raises
     TokenizerError for any kind but byte-level BPE with a pre-tokenizer, without added tokens.
     """
-    text = str(source)
-    where = "tokenizer" if text.lstrip().startswith("{") else text
+    where = str(source) if isinstance(source, Path) else "tokenizer.json"
+    with _no_collection():
+        tokenizer, largest = _read(source, where)
+    if rows is not None and largest >= rows:
+        expected = f"ids below the model's {rows} rows"
+        raise TokenizerError(where, expected=expected, got=f"id {largest}", fix=FOREIGN)
+    prove_law(tokenizer, where)
+    return tokenizer
+
+
+def _read(source: str | Path, where: str) -> tuple[Tokenizer, int]:
+    """The tokenizer, checked, and its largest id."""
     try:
-        text = text if where == "tokenizer" else Path(text).read_text("utf-8")
-        data = json.loads(text)
-    except (OSError, ValueError) as error:
+        data = json.loads(source.read_text("utf-8") if isinstance(source, Path) else source)
+    except (OSError, ValueError, RecursionError) as error:
         raise TokenizerError(where, expected="a tokenizer.json", got=str(error)[:200]) from error
     if not isinstance(data, dict):
         raise TokenizerError(where, expected="a tokenizer.json", got=type(data).__name__)
     check_tokenizer(data, where)
-    extra = [name for name in ("post_processor", "truncation", "padding") if data.get(name)]
-    if extra:
-        text = json.dumps({**data, **dict.fromkeys(extra)})
     try:
-        tokenizer = Tokenizer.from_str(text)
+        return _built(data), max(data["model"]["vocab"].values(), default=0)
     except Exception as error:  # tokenizers raises bare Exception for every fault of the file
         raise TokenizerError(
             where, expected="a readable tokenizer", got=str(error)[:200]
         ) from error
-    prove_law(tokenizer, where)
+
+
+def _built(data: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer of a parsed tokenizer.json that was checked.
+
+    Its model is made from the parsed tables: to read 12 MB of JSON a second time takes the library
+    as long again as all the rest.
+    """
+    model = data["model"]
+    merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
+    dropped = dict.fromkeys(("post_processor", "truncation", "padding"))
+    frame = {**data, **dropped, "model": {**model, "vocab": {}, "merges": []}}
+    tokenizer = Tokenizer.from_str(json.dumps(frame))
+    names = ("unk_token", "fuse_unk", "ignore_merges")
+    options = {name: model[name] for name in names if model.get(name) is not None}
+    tokenizer.model = BPE(vocab=model["vocab"], merges=merges, **options)
     return tokenizer
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A large tokenizer is half a million lists, none of them garbage: looking takes long."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def check_tokenizer(data: Mapping[str, Any], where: str) -> None:
