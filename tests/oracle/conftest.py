@@ -22,7 +22,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def make(name: str) -> tuple[Path, Path]:
         folder = tmp_path_factory.mktemp(name)
         checkpoint = write_checkpoint(folder / "checkpoint", by_name[name])
-        export_model(checkpoint, folder / "model", quant="float32", template="short")
+        export_model(
+            checkpoint, folder / "model", quant="float32", template="short", rationale=True
+        )
         return checkpoint, folder / "model"
 
     by_name: dict[str, Case] = {}

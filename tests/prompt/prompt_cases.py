@@ -14,7 +14,10 @@ import tokenizers_for_test as made
 
 from stepguard.prompt import Encoder, Prompt, build_prompt
 
-BINARY = "v1.0/trajectory_binary"
+BINARY, FINE = "v1.0/trajectory_binary", "v1.0/trajectory_finegrained"
+COARSE, UNIFIED = "v1.5/coarse_grained_moderation", "v1.5/unified_safety_classification"
+TAXONOMY = "v1.0/taxonomy_finegrained"
+OFFICIAL_NAMES = (BINARY, FINE, COARSE, UNIFIED)
 SOURCES = ("agentdyn", "asse_security", "atbench_dev", "openagentsafety", "toolemu", "tracesafe")
 
 
@@ -30,10 +33,15 @@ def official_text(name: str = BINARY) -> str:
     return shared("agentdog", "prompts", f"{name}.txt").read_bytes().decode("utf-8")
 
 
-def goldens() -> list[dict[str, Any]]:
-    """The official renderings of the binary prompt: case, trajectory, rendered."""
+def taxonomy_text(template: str) -> str | None:
+    """What stands in the place for a taxonomy; None where the template has none."""
+    return official_text(TAXONOMY) if template == FINE else None
+
+
+def goldens(template: str = BINARY) -> list[dict[str, Any]]:
+    """The official renderings of a prompt: case, trajectory, rendered."""
     lines = shared("agentdog", "golden_prompts.jsonl").read_text("utf-8").splitlines()
-    return [entry for entry in map(json.loads, lines) if entry["template"] == BINARY]
+    return [entry for entry in map(json.loads, lines) if entry["template"] == template]
 
 
 def records(per_source: int | None) -> Iterator[dict[str, Any]]:
@@ -54,6 +62,7 @@ def prompt(tokenizer: str, template: str = "short") -> Prompt:
         made.special_tokens(tokenizer),
         made.TOKENIZERS[tokenizer](),
         variables=made.variables(tokenizer),
+        taxonomy=taxonomy_text(template),
     )
 
 

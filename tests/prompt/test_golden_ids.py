@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import tokenizers_for_test as made
-from prompt_cases import BINARY, encoder, goldens, records
+from prompt_cases import BINARY, COARSE, OFFICIAL_NAMES, UNIFIED, encoder, goldens, records
 from test_forms import FORGED
 
-from stepguard.prompt import Trajectory
+from stepguard.prompt import Encoder, Trajectory
 from stepguard.prompt.pieces import split_special
 
 NAMES = list(made.TOKENIZERS)
@@ -40,13 +40,30 @@ def official_chat(name: str, message: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_goldens_as_ids(name: str) -> None:
-    own = encoder(name, BINARY)
-    for case in goldens():
+@pytest.mark.parametrize("template", OFFICIAL_NAMES)
+def test_goldens_as_ids(name: str, template: str) -> None:
+    """Whole and streamed: the ids of the official message in the checkpoint's chat, and a frame."""
+    own = encoder(name, template)
+    frame = {COARSE: "<Judgment>", UNIFIED: "Safety:"}.get(template, "")
+    if template == UNIFIED and not name.startswith("qwen"):
+        frame = f"<think>\n\n</think>\n\n{frame}"  # these chats know no thoughts
+    for case in goldens(template):
         if case["case"] not in FORGED:
-            ids = own.whole(Trajectory.from_dict(case["trajectory"])).tolist()
+            trajectory = Trajectory.from_dict(case["trajectory"])
             message = official_chat(name, case["rendered"])
-            assert ids == by_tiktoken(name, message), case["case"]
+            expected = by_tiktoken(name, message) + by_tiktoken(name, frame)
+            assert own.whole(trajectory).tolist() == expected, case["case"]
+            assert streamed(own, trajectory) == expected, case["case"]
+
+
+def streamed(own: Encoder, trajectory: Trajectory) -> list[int]:
+    """The ids step by step, the prefix and the question included."""
+    extension = own.begin(trajectory.profile)
+    ids = [*own.prefix_ids.tolist(), *extension.ids.tolist()]
+    for step in trajectory.steps:
+        extension = own.extend(extension.border, step)
+        ids += extension.ids.tolist()
+    return ids + own.question(extension.border).tolist()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
 from stepguard.errors import TokenizerError
@@ -51,11 +53,51 @@ def split(pattern: str, behavior: str = "Isolated") -> dict[str, Any]:
 def test_from_a_file_and_from_text(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(TINY), "utf-8")
-    for source in (path, str(path), json.dumps(TINY)):
+    for source in (path, json.dumps(TINY)):
         tokenizer = load_tokenizer(source)
         encoding = tokenizer.encode(" abc")
         assert len(encoding.ids) == 4  # no truncation
         assert encoding.offsets[0] == (0, 1)  # and no post-processor that trims
+
+
+@pytest.mark.parametrize("change", [{}, {"ignore_merges": True}, {"merges": ["a B"]}])
+def test_as_the_library_reads_it(change: dict[str, Any]) -> None:
+    """The same tokenizer as from its own reader, which takes much longer on large files."""
+    plain = {**TINY, "post_processor": None, "truncation": None, "model": TINY["model"] | change}
+    plain["model"]["unk_token"] = "!"
+    assert (
+        load_tokenizer(json.dumps(plain)).to_str() == Tokenizer.from_str(json.dumps(plain)).to_str()
+    )
+
+
+def test_ids_that_the_model_has_no_row_for() -> None:
+    rows = len(VOCAB) + 1
+    assert load_tokenizer(json.dumps(TINY), rows=rows).get_vocab_size() == rows
+    with pytest.raises(
+        TokenizerError, match=f"below the model's {rows - 1} rows, got id {rows - 1}"
+    ):
+        load_tokenizer(json.dumps(TINY), rows=rows - 1)
+
+
+def test_collection_of_garbage_goes_on() -> None:
+    for wanted in (False, True):
+        gc.enable() if wanted else gc.disable()
+        load_tokenizer(json.dumps(TINY))
+        with pytest.raises(TokenizerError, match=r"expected a tokenizer\.json"):
+            load_tokenizer("{")
+        assert gc.isenabled() == wanted
+
+
+@pytest.mark.parametrize("merges", [[["a", "b", "c"]], ["a"], [["a", "no such symbol"]], [1], 5])
+def test_merges_that_are_none(merges: object) -> None:
+    with pytest.raises(TokenizerError, match="expected a readable tokenizer"):
+        load_tokenizer(changed("model", "merges", value=merges))
+
+
+@pytest.mark.parametrize("vocab", [{"a": -1}, {"a": "b"}, {"a": 1 << 40}, ["a"], None])
+def test_a_vocabulary_that_is_none(vocab: object) -> None:
+    with pytest.raises(TokenizerError, match="expected a readable tokenizer"):
+        load_tokenizer(changed("model", "vocab", value=vocab))
 
 
 def test_nfc_and_known_stages_are_taken() -> None:
@@ -89,10 +131,18 @@ def test_others_are_refused_by_name(path: tuple[str, ...], value: Any, got: str)
     assert got in str(caught.value)
 
 
-@pytest.mark.parametrize("source", ["{", "[]", "absent.json"])
+@pytest.mark.parametrize("source", ["{", "[]", "absent.json", "[" * 100_000])
 def test_what_is_no_tokenizer(source: str, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text("[1]", "utf-8")
-    for where in (source, path):
+    for where in (source, path, tmp_path / "absent.json"):
         with pytest.raises(TokenizerError, match=r"expected a tokenizer\.json"):
             load_tokenizer(where)
+
+
+def test_text_is_never_a_path(tmp_path: Path) -> None:
+    """The text of a model directory's tokenizer.json was hashed; a file that it names was not."""
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(TINY), "utf-8")
+    with pytest.raises(TokenizerError, match=r"^tokenizer\.json: expected a tokenizer\.json"):
+        load_tokenizer(str(path))
