@@ -111,8 +111,9 @@ def test_without_calls_the_worst_of_the_turn_decides(
 ) -> None:
     """Whichever of them it is, and whatever they are together."""
 
+    joint = fresh([user("x")]).joint
+
     def judged(self: Kept, *_: Any) -> Turn:
-        joint = fresh([user("x")]).joint
         states = [Status.UNSAFE if name == "rm" else Status.SAFE for name in names]
         calls = tuple(dataclasses.replace(joint, status=state) for state in states)
         return Turn(dataclasses.replace(joint, status=Status.SAFE), calls)
