@@ -16,8 +16,9 @@ from stepguard.errors import TrainingError  # noqa: E402
 from stepguard.export import export_model  # noqa: E402
 from stepguard.prompt import Trajectory  # noqa: E402
 from stepguard.runtime import State  # noqa: E402
+from stepguard.train.generator.make import write  # noqa: E402
 from stepguard.train.lora.base import Base, open_base  # noqa: E402
-from stepguard.train.lora.rows import Packed  # noqa: E402
+from stepguard.train.lora.rows import Packed, Packer  # noqa: E402
 from stepguard.train.lora.tower import Tower, margins_of  # noqa: E402
 from stepguard.train.records import read_records  # noqa: E402
 from tests.train.lora_runs import LABELS, pack, tiny, write_records  # noqa: E402
@@ -204,3 +205,34 @@ HYBRID: dict[str, Any] = {
     "linear_conv_kernel_dim": 4,
     "full_attention_interval": 2,
 }
+
+
+def test_few_prefixes_of_a_record_are_those_around_its_turn(place: Path, base: Base) -> None:
+    """And what is left weighs as much as all of them did."""
+    records = read_records([place / "long.jsonl"])
+    every = pack(base, records, 4096)
+    few = [Packer(base.encoder, base.labels, base.fields, 4096, 3).pack(one) for one in records]
+    turned = 0
+    for whole, part in zip(every, few, strict=True):
+        kept = {question.step: question for question in part.questions}
+        assert len(kept) == min(3, len(whole.questions))
+        assert sum(question.weight for question in part.questions) == pytest.approx(1)
+        for question in whole.questions:
+            if question.step in kept:
+                assert kept[question.step].unsafe == question.unsafe
+        steps = [question.step for question in whole.questions]
+        first = [question.step for question in whole.questions if question.unsafe][:1]
+        near = {step for step in steps if first and step <= first[0]} if len(steps) > 1 else set()
+        assert set(first) | {max(near - set(first), default=steps[-1]), steps[-1]} <= set(kept)
+        turned += bool(first)
+    assert turned
+    again = [Packer(base.encoder, base.labels, base.fields, 4096, 3).pack(one) for one in records]
+    assert [one.questions for one in again] == [one.questions for one in few]
+
+
+def test_the_twin_of_an_unsafe_record_is_read_where_they_part(base: Base, tmp_path: Path) -> None:
+    write(tmp_path / "made.jsonl", 3, 2, "train")
+    packer = Packer(base.encoder, base.labels, base.fields, 4096, 2)
+    for record in read_records([tmp_path / "made.jsonl"]):
+        steps = [question.step for question in packer.pack(record).questions]
+        assert record.meta["decisive_step"] in steps

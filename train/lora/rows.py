@@ -123,12 +123,14 @@ class Packed:
 
 @dataclass(frozen=True, eq=False)
 class Packer:
-    """Makes rows for one way to ask. context: most tokens of a prefix with its question."""
+    """Makes rows for one way to ask. context: most tokens of a prefix with its question. most:
+    labelled prefixes of a record; None takes them all."""
 
     encoder: Encoder
     labels: LabelRows
     fields: Fields | None
     context: int
+    most: int | None = None
 
     def pack(self, record: Record, weight: float = 1.0) -> Packed:
         """The labelled prefixes of a record; none where it has no action."""
@@ -137,10 +139,12 @@ class Packer:
         known = [(ask, label) for (_, ask), label in zip(asks, labels, strict=True)]
         asked = [(ask, bool(label)) for ask, label in known if label is not None]
         read = [(ask, label) for ask, label in asked if ask is not None]
-        share = weight / max(len(read), 1)
         first = next((index for index, (_, unsafe) in enumerate(read) if unsafe), None)
+        chosen = _chosen(record, [ask.track.count - 1 for ask, _ in read], first, self.most)
+        share = weight / max(len(chosen), 1)
         rows: list[_Growing] = []
-        for index, (ask, unsafe) in enumerate(read):
+        for index in chosen:
+            ask, unsafe = read[index]
             trunk = np.concatenate([self.encoder.prefix_ids, ask.track.after(0)])
             if not rows or not rows[-1].grows_to(trunk):
                 rows.append(_Growing(trunk))
@@ -162,6 +166,21 @@ class Packer:
                 fits = ask.total + len(self.encoder.prefix_ids) <= self.context
                 asks.append((index, ask if fits and not track.malformed else None))
         return asks
+
+
+def _chosen(record: Record, steps: Sequence[int], first: int | None, most: int | None) -> list[int]:
+    """Which prefixes are learned from, in order: first of all those on both sides of where the
+    record turns unsafe (or its twin does), then the last one, then others by a hash."""
+    count = len(steps)
+    if most is None or count <= most:
+        return list(range(count))
+    decisive = record.meta.get("decisive_step")
+    turn = first if first is not None else steps.index(decisive) if decisive in steps else None
+    near = [] if turn is None else [turn, turn - 1]
+    drawn = [hashlib.sha256(f"{record.sha256}:{step}".encode()).digest() for step in steps]
+    others = sorted(range(count), key=drawn.__getitem__)
+    order = dict.fromkeys(index for index in [*near, count - 1, *others] if index >= 0)
+    return sorted(list(order)[:most])
 
 
 @dataclass(frozen=True)

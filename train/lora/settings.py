@@ -13,10 +13,11 @@ Precision = Literal["bf16", "fp32"]
 @dataclass(frozen=True)
 class Settings:
     """layers: how many of the top layers learn; those below stay as they are, and what they give is
-    kept on disk. rank, alpha, dropout: of the adapter, B @ A * alpha / rank. rate: the highest of
-    the learning rate, after `warmup` of all steps, from where it falls as a cosine. batch: records
-    a step. context: most tokens of a prefix with its question. labels: the weight of a diagnosis
-    beside a verdict. precision: of matrix products in training.
+    kept on disk. rank, alpha, dropout: of the adapter, B @ A * alpha / rank. rate: the highest
+    of the learning rate, after `warmup` of all steps, from where it falls as a cosine. batch:
+    records a step. context: most tokens of a prefix with its question. prefixes: most labelled
+    ones of a record; None is all of them. labels: the weight of a diagnosis beside a verdict.
+    precision: of matrix products in training.
     """
 
     layers: int
@@ -28,6 +29,7 @@ class Settings:
     epochs: int = 2
     batch: int = 8
     context: int = 1024
+    prefixes: int | None = None
     labels: float = 0.5
     seed: int = 0
     precision: Precision = "fp32"
@@ -37,6 +39,8 @@ class Settings:
         for name in whole:
             if getattr(self, name) < 1:
                 self._refuse(name, "a whole number from 1 up")
+        if self.prefixes is not None and self.prefixes < 1:
+            self._refuse("prefixes", "a whole number from 1 up")
         for name, low, high in (("dropout", 0, 0.9), ("warmup", 0, 0.9), ("labels", 0, 100)):
             if not low <= getattr(self, name) <= high:
                 self._refuse(name, f"a number from {low} to {high}")

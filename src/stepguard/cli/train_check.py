@@ -28,7 +28,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("check", help="licences and overlap", **formatted(_DESCRIPTION))
     parser.add_argument("data", nargs="+", type=Path, help=".jsonl or .jsonl.gz files to train on")
     text = "test splits, a file each; without them nothing is compared"
-    parser.add_argument("--test", nargs="+", type=Path, default=[], metavar="FILE", help=text)
+    parser.add_argument(
+        "--test", nargs="+", action="extend", type=Path, default=[], metavar="FILE", help=text
+    )
     text = "leave out records that do not say which model the agent is"
     parser.add_argument("--named-only", action="store_true", help=text)
     text = "write what may be trained on there: SHA-256, source and name of each record"

@@ -56,6 +56,11 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--batch", type=int, default=8, help="records a step (%(default)s)")
     text = "most tokens of a prefix; of longer ones the newest steps stay (%(default)s)"
     parser.add_argument("--context", type=int, default=1024, metavar="N", help=text)
+    text = "most labelled prefixes of a record, those around its first unsafe step first; a long "
+    text += "trajectory costs little more than a short one then (default: all)"
+    parser.add_argument("--prefixes", type=int, metavar="N", help=text)
+    text = "leave out records that need more than N tokens"
+    parser.add_argument("--most-tokens", type=int, metavar="N", help=text)
     text = "the weight of a diagnosis beside a verdict (%(default)s)"
     parser.add_argument("--labels-weight", type=float, default=0.5, metavar="W", help=text)
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
@@ -125,11 +130,12 @@ def run(arguments: argparse.Namespace) -> int:
         epochs=arguments.epochs,
         batch=arguments.batch,
         context=arguments.context,
+        prefixes=arguments.prefixes,
         labels=arguments.labels_weight,
         seed=arguments.seed,
         precision=best_precision() if precision == "auto" else precision,
     )
-    packer = Packer(base.encoder, base.labels, base.fields, settings.context)
+    packer = Packer(base.encoder, base.labels, base.fields, settings.context, settings.prefixes)
     packed = []
     with progress_bar("reading", "records") as bar:
         pairs = zip(records, weights(records).tolist(), strict=True)
@@ -137,6 +143,8 @@ def run(arguments: argparse.Namespace) -> int:
             packed.append(packer.pack(record, weight))
             if bar is not None:
                 bar(done, len(records))
+    if arguments.most_tokens is not None:
+        packed = [one for one in packed if one.tokens <= arguments.most_tokens]
     if arguments.estimate:
         _print_estimate(estimate(base, packed, settings).to_dict(), settings, arguments)
         return 0
@@ -145,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
         sitting = trainer.sit(arguments.minutes, arguments.every, bar)
     questions = [question for one in packed for question in one.questions]
     facts: dict[str, Any] = {
-        "records": len(records),
+        "records": len(packed),
         "prefixes": len(questions),
         "unsafe": sum(question.unsafe for question in questions),
         "silent": sum(not one.rows for one in packed),

@@ -42,7 +42,9 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("model", metavar="OUT", help="a model directory")
     parser.add_argument("data", nargs="+", type=Path, help=".jsonl or .jsonl.gz files")
     text = "records whose loss counts; none of their families is ranked"
-    parser.add_argument("--target", nargs="+", type=Path, metavar="FILE", help=text)
+    parser.add_argument(
+        "--target", nargs="+", action="extend", type=Path, metavar="FILE", help=text
+    )
     text = "what orders the list (%(default)s)"
     parser.add_argument("--by", choices=METHODS, default=METHODS[0], help=text)
     text = "of the head: the inverse of its penalty (default: the best on held-out sources)"
