@@ -18,7 +18,7 @@ trained.
 
   stepguard bench quality guard agentdyn.jsonl.gz toolemu.jsonl.gz --beside base --json quality.json
   stepguard bench quality guard data.jsonl --limit 30 --scores scores.jsonl --plot quality.svg
-  stepguard bench quality guard data.jsonl --split 5/5
+  stepguard bench quality guard data.jsonl --split test
 
 Per action and per trajectory: AUROC, AUPRC, F1, balanced accuracy, the share missed with at most
 1 % and 5 % false alarms, ECE (ten bins) and Brier score; per source and per label of the taxonomy
@@ -30,16 +30,18 @@ families drawn again within each source; a single family has none. "Above best c
 difference in AUROC to whichever cue is best there. A number that means nothing (one class only) is
 left blank.
 
---split I/N judges the families of part I only: a family's part is the SHA-256 of its name modulo N,
-plus 1, so that what trains on the other parts never saw them. --limit N judges at most N records of
+--split I/N judges the families of part I only: a family's part is the SHA-256 of its name modulo
+N, plus 1, so that what trains on the other parts never saw them; --split train, dev or test those
+that `stepguard train check` and `train lora --split` count. --limit N judges at most N records of
 each source: of every family one, then of every family a second one, in the order of their hashes.
 Cues are always fitted on all records of the files, those of the judged family left out.
 
 With --json FILE one object: benchmark, machine, settings, sources, records (SHA-256 of each),
 judges: a list of {name, kind, threshold, unread ...}, missing {cue: why}, groups: a list of {by,
 name, level, judge, count, unsafe, families, metrics {name: {value, low, high}}, above {cue,
-difference} or null}, alarms: a list of {judge, at, caught, stopped, per_100 {role: {value, low,
-high}}, actions {role: count}, delay {known, early, in_time, late, never, mean, median}}.
+difference} or null, over {judge: {value, low, high}}}, alarms: a list of {judge, at, caught,
+stopped, per_100 {role: {value, low, high}}, actions {role: count}, delay {known, early, in_time,
+late, never, mean, median}}.
 
 Needs scikit-learn: pip install 'stepguard[bench]'
 """
@@ -58,8 +60,8 @@ def add_quality_parser(commands: Any) -> None:
     parser.add_argument("--mode", nargs="+", metavar="MODE", help=text)
     text = "at most N records of each source"
     parser.add_argument("--limit", type=count, metavar="N", help=text)
-    text = "only families of part I of N"
-    parser.add_argument("--split", type=parse_split, metavar="I/N", help=text)
+    text = "only families of part I of N, or of train, dev or test"
+    parser.add_argument("--split", type=parse_split, metavar="PART", help=text)
     text = "of the actions of a trajectory (%(default)s)"
     parser.add_argument("--pool", choices=["max", "last"], default="max", help=text)
     text = "keep the margins there: a run that was cut off goes on"
@@ -84,8 +86,10 @@ def _run(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
-def parse_split(text: str) -> tuple[int, int]:
-    """A part, from 1 on, and how many there are: "1/5"."""
+def parse_split(text: str) -> tuple[int, int] | str:
+    """A part, from 1 on, and how many there are: "1/5"; or the name of a split."""
+    if text in ("train", "dev", "test"):
+        return text
     part, _, parts = text.partition("/")
     found = int(part), int(parts)
     if not 1 <= found[0] <= found[1]:

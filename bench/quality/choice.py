@@ -8,8 +8,11 @@ from collections.abc import Sequence
 
 from stepguard.errors import TrajectoryError
 from stepguard.train import Record
+from stepguard.train.splits import by_family
 
-Split = tuple[int, int]  # which part (from 1 on), of how many
+# Which part (from 1 on), of how many; or a name of train/splits.py.
+Part = tuple[int, int]
+Split = Part | str
 
 
 def choose(
@@ -17,23 +20,37 @@ def choose(
 ) -> list[int]:
     """Indices of the chosen records, in their order; the same whatever other records there are.
 
-    split: (part, parts); a family belongs to the part that the SHA-256 of its name says, with all
-    of its records. limit: at most so many of each source: of every family the record with the
-    lowest SHA-256, then of every family the second one, and so on.
+    split: (part, parts); a family belongs to the part that the SHA-256 of its name says, with
+    all of its records. Or train, dev, test: as `stepguard train check` counts them. limit: at
+    most so many of each source: of every family the record with the lowest SHA-256, then of
+    every family the second one, and so on.
 
     Raises:
         TrajectoryError: no record is left.
     """
-    kept = [i for i, r in enumerate(records) if split is None or part_of(r.family, split) == split]
+    kept = _of_split(records, split)
     if limit is not None:
         kept = [i for source in _by_source(records, kept) for i in _rounds(records, source)[:limit]]
     if not kept:
-        got = "none" if split is None else f"none in part {split[0]} of {split[1]}"
+        got = "none" if split is None else f"none in part {name_of(split)}"
         raise TrajectoryError("records", expected="at least one to judge", got=got)
     return sorted(kept)
 
 
-def part_of(family: str, split: Split) -> Split:
+def name_of(split: Split) -> str:
+    """As it is typed."""
+    return split if isinstance(split, str) else f"{split[0]}/{split[1]}"
+
+
+def _of_split(records: Sequence[Record], split: Split | None) -> list[int]:
+    if isinstance(split, str):
+        families = {record.family for record in by_family(records)[split]}
+        return [i for i, record in enumerate(records) if record.family in families]
+    every = enumerate(records)
+    return [i for i, r in every if split is None or part_of(r.family, split) == split]
+
+
+def part_of(family: str, split: Part) -> Part:
     """The part that a family belongs to, out of as many as `split` has."""
     digest = hashlib.sha256(family.encode("utf-8", "surrogatepass")).hexdigest()
     return int(digest, 16) % split[1] + 1, split[1]

@@ -14,13 +14,13 @@ from stepguard.bench.machine import Machine, describe_machine
 from stepguard.bench.opened import opened
 from stepguard.bench.plot import need_matplotlib
 from stepguard.bench.quality.alarms import Alarms, count_alarms
-from stepguard.bench.quality.choice import choose
+from stepguard.bench.quality.choice import choose, name_of
 from stepguard.bench.quality.cues import MAJORITY, judge_by_cues
 from stepguard.bench.quality.evaluate import LEVELS, Row, evaluate
 from stepguard.bench.quality.guards import fresh_names, judge_by_guard
 from stepguard.bench.quality.layout import Judged, Layout, lay_out
 from stepguard.bench.quality.plot import plot_quality
-from stepguard.bench.quality.report import alarms_table, groups_table, judges_table
+from stepguard.bench.quality.report import alarms_table, groups_table, judges_table, over_table
 from stepguard.bench.report import machine_text, progress_bar
 from stepguard.cli.show import console, plain
 from stepguard.errors import TrajectoryError
@@ -114,7 +114,7 @@ def _report(
     rows: Sequence[Row],
     alarms: Sequence[Alarms],
 ) -> dict[str, Any]:
-    split = None if arguments.split is None else "/".join(map(str, arguments.split))
+    split = None if arguments.split is None else name_of(arguments.split)
     names = ("limit", "seed", "draws", "pool")
     return {
         "benchmark": "quality",
@@ -168,4 +168,6 @@ def _print(
             out.print(judges_table(rows, level))
             for guard in guards:
                 out.print(groups_table(rows, level, guard.name, cues))
+                if level == "trajectory":
+                    out.print(over_table(rows, guard.name))
     out.print(alarms_table(alarms))

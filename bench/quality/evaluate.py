@@ -39,7 +39,8 @@ class Above:
 
 @dataclass(frozen=True)
 class Row:
-    """One judge on one group. by: "all", "source", "mean" or a dimension of the taxonomy."""
+    """One judge on one group. by: "all", "source", "mean" or a dimension of the taxonomy. over: of
+    a guard, its AUROC less that of each other judge, on the same draws of families."""
 
     by: str
     name: str
@@ -50,6 +51,7 @@ class Row:
     families: int
     metrics: dict[str, Estimate]
     above: Above | None
+    over: dict[str, Estimate]
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -164,9 +166,28 @@ def _rows(group: _Group, judges: Sequence[Judged], found: Sequence[_Found]) -> l
             group.families,
             {n: _estimate(one.values[n], one.drawn[n], group.families) for n in NAMES},
             _above(judge, one, judges, found, group.families),
+            {} if judge.kind == "cue" else _over(one, judges, found, group.families),
         )
         for judge, one in zip(judges, found, strict=True)
     ]
+
+
+def _over(
+    own: _Found, judges: Sequence[Judged], found: Sequence[_Found], families: int
+) -> dict[str, Estimate]:
+    return {
+        other.name: _difference(own, one, families)
+        for other, one in zip(judges, found, strict=True)
+        if one is not own
+    }
+
+
+def _difference(own: _Found, other: _Found, families: int) -> Estimate:
+    """Of two AUROCs; nothing where one of them means nothing."""
+    mine, theirs = own.values["auroc"], other.values["auroc"]
+    if mine is None or theirs is None:
+        return Estimate(None)
+    return _estimate(mine - theirs, own.drawn["auroc"] - other.drawn["auroc"], families)
 
 
 def _estimate(value: float | None, drawn: Floats, families: int) -> Estimate:
@@ -183,17 +204,15 @@ def _above(
     families: int,
 ) -> Above | None:
     """None for cues, and where there is nothing to compare."""
-    value = own.values["auroc"]
     cues = [
-        (other, one.values["auroc"], one.drawn["auroc"])
-        for other, one in zip(judges, found, strict=True)
-        if other.kind == "cue"
+        (cue.name, theirs, one)
+        for cue, one in zip(judges, found, strict=True)
+        if cue.kind == "cue" and (theirs := one.values["auroc"]) is not None
     ]
-    known = [(cue.name, theirs, drawn) for cue, theirs, drawn in cues if theirs is not None]
-    if judge.kind == "cue" or value is None or not known:
+    if judge.kind == "cue" or own.values["auroc"] is None or not cues:
         return None
-    name, best, drawn = max(known, key=lambda cue: cue[1])
-    return Above(name, _estimate(value - best, own.drawn["auroc"] - drawn, families))
+    name, _, best = max(cues, key=lambda cue: cue[1])
+    return Above(name, _difference(own, best, families))
 
 
 def _mean(

@@ -79,6 +79,23 @@ def groups_table(rows: Sequence[Row], level: Level, guard: str, cues: Sequence[s
     return table
 
 
+def over_table(rows: Sequence[Row], guard: str) -> Table:
+    """A guard's AUROC of trajectories less that of every other judge, over all and by source."""
+    chosen = [
+        row
+        for row in rows
+        if row.judge == guard and row.level == "trajectory" and row.by not in DIMENSIONS
+    ]
+    table = Table(title=f"{plain(guard)}: AUROC of trajectories above that of each other judge")
+    table.add_column("judge", overflow="fold")
+    for row in chosen:
+        table.add_column(plain(row.name), justify="right")
+    for other in next(iter(chosen)).over:
+        shown = [with_interval(row.over[other], 2, "+") for row in chosen]
+        table.add_row(plain(other), *shown)
+    return table
+
+
 def _place(group: tuple[str, str]) -> int:
     """All, the sources, their mean, then the labels; else as they come."""
     order = ("all", "source", "mean", *DIMENSIONS)

@@ -161,7 +161,7 @@ def test_what_cannot_be_measured_is_said(
         return capsys.readouterr().err
 
     assert "PromptError" in fails("--mode", "rationale")
-    assert "none in part 1 of 4000" in fails("--split", "1/4000")
+    assert "none in part 1/4000" in fails("--split", "1/4000")
     wrong = tmp_path / "scores.jsonl"
     wrong.write_text('{"a": 1}\n' * 3)
     assert "line 1: expected scores of an earlier run" in fails("--scores", str(wrong))

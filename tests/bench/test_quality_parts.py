@@ -20,6 +20,7 @@ from stepguard.errors import TrajectoryError
 from stepguard.prompt import Step, Trajectory
 from stepguard.train import Record
 from stepguard.train.scores import Scored
+from stepguard.train.splits import by_family
 
 
 def record(
@@ -92,8 +93,18 @@ def test_the_choice_of_records() -> None:
     empty = next(
         p for p in range(1, 50) if all(part_of(r.family, (p, 49))[0] != p for r in records)
     )
-    with pytest.raises(TrajectoryError, match=f"none in part {empty} of 49"):
+    with pytest.raises(TrajectoryError, match=f"none in part {empty}/49"):
         choose(records, split=(empty, 49))
+
+
+def test_the_splits_of_training_are_judged_by_their_names() -> None:
+    records = [record(i, family=f"f{i}") for i in range(90)]
+    parts = {name: choose(records, split=name) for name in ("train", "dev", "test")}
+    assert sorted(i for part in parts.values() for i in part) == list(range(90))
+    learned = {one.sha256 for one in by_family(records)["train"]}
+    assert {records[i].sha256 for i in parts["train"]} == learned
+    with pytest.raises(TrajectoryError, match="none in part test"):
+        choose([records[i] for i in parts["train"]], split="test")
 
 
 def test_draws_keep_sources_and_do_not_know_of_others() -> None:
@@ -209,6 +220,9 @@ def test_rows_of_every_group(many: list[Record]) -> None:
     assert high is not None
     assert low < 1 - words < high
     assert best.above is None
+    assert whole.over[WORDS] == whole.above.difference  # the same draws
+    assert set(whole.over) == {row.judge for row in rows} - {"g"}
+    assert best.over == {}
 
 
 def test_one_class_and_one_family_are_blank(many: list[Record]) -> None:
