@@ -62,6 +62,10 @@ def add_quality_parser(commands: Any) -> None:
     parser.add_argument("--limit", type=count, metavar="N", help=text)
     text = "only families of part I of N, or of train, dev or test"
     parser.add_argument("--split", type=parse_split, metavar="PART", help=text)
+    text = "only records of these sources; the cues learn from the others, too"
+    parser.add_argument(
+        "--source", nargs="+", action="extend", default=[], metavar="NAME", help=text
+    )
     text = "of the actions of a trajectory (%(default)s)"
     parser.add_argument("--pool", choices=["max", "last"], default="max", help=text)
     text = "keep the margins there: a run that was cut off goes on"

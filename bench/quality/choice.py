@@ -16,7 +16,10 @@ Split = Part | str
 
 
 def choose(
-    records: Sequence[Record], limit: int | None = None, split: Split | None = None
+    records: Sequence[Record],
+    limit: int | None = None,
+    split: Split | None = None,
+    sources: Sequence[str] = (),
 ) -> list[int]:
     """Indices of the chosen records, in their order; the same whatever other records there are.
 
@@ -25,10 +28,17 @@ def choose(
     most so many of each source: of every family the record with the lowest SHA-256, then of
     every family the second one, and so on.
 
+    sources: only these; none means all.
+
     Raises:
-        TrajectoryError: no record is left.
+        TrajectoryError: no record is left, or none is of a source.
     """
+    for source in sources:
+        if all(record.source != source for record in records):
+            there = ", ".join(sorted({record.source for record in records}))
+            raise TrajectoryError("--source", expected=f"one of {there}", got=source)
     kept = _of_split(records, split)
+    kept = [i for i in kept if not sources or records[i].source in sources]
     if limit is not None:
         kept = [i for source in _by_source(records, kept) for i in _rounds(records, source)[:limit]]
     if not kept:

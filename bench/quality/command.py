@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot is not None:
         need_matplotlib()  # said before an hour of reading, not after it
     records = read_records(arguments.data)
-    chosen = np.array(choose(records, arguments.limit, arguments.split), np.int64)
+    chosen = np.array(choose(records, arguments.limit, arguments.split, arguments.source), np.int64)
     layout = lay_out([records[i] for i in chosen])
     guards, machine = _guards(arguments, layout)
     with progress_bar("cues") as progress:
@@ -122,6 +122,7 @@ def _report(
         "settings": {
             **{name: getattr(arguments, name) for name in names},
             "split": split,
+            "only": list(arguments.source),
             "files": [file.name for file in arguments.data],
         },
         "sources": _sources(layout),

@@ -103,6 +103,11 @@ def test_the_splits_of_training_are_judged_by_their_names() -> None:
     assert sorted(i for part in parts.values() for i in part) == list(range(90))
     learned = {one.sha256 for one in by_family(records)["train"]}
     assert {records[i].sha256 for i in parts["train"]} == learned
+    mixed = [record(i, family=f"f{i}", source="ab"[i % 2]) for i in range(90)]
+    assert choose(mixed, sources=["b"]) == list(range(1, 90, 2))
+    assert len(choose(mixed, limit=5, sources=["b"])) == 5
+    with pytest.raises(TrajectoryError, match="expected one of a, b, got c"):
+        choose(mixed, sources=["b", "c"])
     with pytest.raises(TrajectoryError, match="none in part test"):
         choose([records[i] for i in parts["train"]], split="test")
 
