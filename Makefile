@@ -68,8 +68,10 @@ test: .venv/.installed build/tests/.built
 	$(BIN)/ctest --test-dir build/tests --output-on-failure --parallel 2
 	$(WITH_TOOLS) $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
+# BEGIN_WITHIN: minutes after which no proof is begun any more; those left out are counted as skipped.
 test-slow: .venv/.installed
-	$(WITH_TOOLS) $(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+	$(WITH_TOOLS) $(BIN)/python -m pytest -m slow $(PYTEST_FLAGS) \
+	    $(if $(BEGIN_WITHIN),--begin-within $(BEGIN_WITHIN))
 
 # PACKAGE: a folder that has the package in it, in place of a wheel.
 test-hosts: $(if $(PACKAGE),,dist/.built)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,20 @@ import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
+_begun = time.monotonic()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--begin-within: what a machine with a limit of time has no time for is skipped, and said."""
+    text = "begin no test later than so many minutes after the start"
+    parser.addoption("--begin-within", type=float, metavar="MINUTES", help=text)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what would begin too late."""
+    minutes = item.config.getoption("--begin-within")
+    if minutes is not None and time.monotonic() - _begun > 60 * minutes:
+        pytest.skip(f"no time left: {minutes:g} minutes have passed")
 
 
 def shared_path(*parts: str) -> Path:
