@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stepguard.runtime._device import DEVICES
 from stepguard.runtime._engine import Engine, Result, Segment, Ticket, close_engines, core_identity
 from stepguard.runtime._isa import IsaTable, active_isa, isa_tables
 from stepguard.runtime._library import (
@@ -22,6 +23,7 @@ except ImportError as error:  # pragma: no cover - a broken installation
     ) from error
 
 __all__ = [
+    "DEVICES",
     "PAGE_TOKENS",
     "Classifier",
     "Engine",

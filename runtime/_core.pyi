@@ -63,6 +63,7 @@ class Engine:
         budget: float,
         watched: Sequence[str],
         cuda_path: str,
+        gpu_memory: int,
     ) -> None: ...
     def submit(
         self,

@@ -7,7 +7,6 @@ from pathlib import Path
 from stepguard.errors import RuntimeMissingError
 from stepguard.runtime import _core
 
-DEVICES = ("cpu", "cuda")
 LIBRARY = "libstepguard_cuda.so"
 _MOST = 4 << 30
 

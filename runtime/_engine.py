@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ import numpy.typing as npt
 from stepguard.errors import ForkedProcessError, check_process
 from stepguard.manifest import Manifest, load
 from stepguard.runtime import _core
-from stepguard.runtime._cuda import DEVICES, default_gpu_memory, find_cuda_library
+from stepguard.runtime._device import Place, Wish, open_on_device
 from stepguard.runtime._isa import active_isa
 from stepguard.runtime._library import find_onnxruntime
-from stepguard.runtime._resources import default_memory, default_threads, row_bytes
+from stepguard.runtime._resources import default_threads, row_bytes
 
 Ids = npt.NDArray[np.int32]
 Result = _core.Result
@@ -105,17 +106,6 @@ def _activations(wanted: str | None, linear: Collection[str]) -> str:
     return wanted or ("int8" if integers else "fp32")
 
 
-def _cuda_path(device: str, library: str | None) -> str:
-    """The library of GPU kernels, or "" for the CPU."""
-    if device not in DEVICES:
-        raise ValueError(f"device: expected 'cpu' or 'cuda', got {device!r}")
-    return (library or find_cuda_library()) if device == "cuda" else ""
-
-
-def _memory(cuda_path: str) -> int:
-    return default_gpu_memory(cuda_path) if cuda_path else default_memory()
-
-
 def _wrong_type(segments: Sequence[Segment]) -> str:
     """Which segment the core did not take, and why."""
     for index, segment in enumerate(segments):
@@ -159,13 +149,16 @@ class Engine:
             alone, has no deadline and fits into three such forwards runs in one.
         ort_library: path of the ONNX Runtime library; None finds the installed wheel's.
         device: "cpu" or "cuda"; with "cuda" the memory is the GPU's, and None takes a quarter of
-            what is free there, at most 4 GiB. The CPU never takes over.
+            what is free there, at most 4 GiB. The CPU takes over only with "cuda,cpu": the GPU, or
+            the CPU where that cannot be used, which the log "stepguard" says.
+        gpu_memory: MiB that the engine may take of a GPU for weights, rows and `memory` together,
+            so that the agent's own model beside it has the rest; None for no limit.
         cuda_library: path of the library of GPU kernels; None takes the one beside this package.
 
     Raises:
         ModelFormatError: the graph is not one that this runtime can run.
         RuntimeMissingError: no usable ONNX Runtime, or no such kernel table; with "cuda" also: no
-            library of GPU kernels, no driver, no GPU.
+            library of GPU kernels, no driver, no GPU, or no memory on it.
         ValueError: an argument out of range.
     """
 
@@ -183,10 +176,12 @@ class Engine:
         ort_library: str | None = None,
         manifest: Manifest | None = None,
         device: str = "cpu",
+        gpu_memory: int | None = None,
         cuda_library: str | None = None,
     ) -> None:
         folder = Path(folder)
-        cuda_path = _cuda_path(device, cuda_library)
+        weights = (folder / "weights.bin").stat().st_size if device != "cpu" else 0
+        wish = Wish(device, memory, gpu_memory, cuda_library, weights)
         manifest = manifest or load(folder)
         architecture = manifest.architecture
         delta = architecture.delta
@@ -195,14 +190,14 @@ class Engine:
             raise ValueError(f"kv: expected 'fp16' or 'fp32', got {kv!r}")
         self.kv = kv
         self.activations = _activations(activations, manifest.quantisation.linear)
-        self._core = _core.Engine(
+        make = partial(
+            _core.Engine,
             model_path=str(folder / "model.onnx"),
             ort_path=ort_library or find_onnxruntime().path,
             isa=active_isa(isa),
             threads=default_threads() if threads is None else threads,
             kv_half=kv == "fp16",
             int8_activations=self.activations == "int8",
-            memory=_memory(cuda_path) if memory is None else memory,
             row_bytes=row_bytes(architecture),
             chunk=chunk,
             layers=architecture.attention_layers,
@@ -215,8 +210,13 @@ class Engine:
             context=architecture.context,
             budget=budget_ms / 1000,
             watched=[str(folder / name) for name in ("model.onnx", "weights.bin")],
-            cuda_path=cuda_path,
         )
+
+        def make_on(place: Place) -> _core.Engine:
+            self.device = "cuda" if place.cuda_path else "cpu"
+            return make(memory=place.memory, cuda_path=place.cuda_path, gpu_memory=place.gpu_memory)
+
+        self._core = open_on_device(wish, make_on)
         _engines.add(self)
 
     @property

@@ -54,6 +54,7 @@ void Arena::give_back() {
       device_->release(region);
     }
   }
+  regions_.clear();
 }
 
 const uint8_t* Arena::look(int64_t layer, int64_t offset, int64_t bytes, uint8_t* buffer) const {

@@ -27,9 +27,10 @@ class Arena {
   const uint8_t* look(int64_t layer, int64_t offset, int64_t bytes, uint8_t* buffer) const;
   void write(int64_t layer, int64_t offset, const void* source, int64_t bytes) const;
 
- private:
+  // Gives the memory back, before the end too; nothing may use it any more.
   void give_back();
 
+ private:
   const cuda::Table* device_;
   std::vector<uint8_t*> regions_;
   size_t bytes_;

@@ -150,44 +150,45 @@ void bind_results(py::module_& module) {
 
 void bind_engine(py::module_& module) {
   py::class_<Engine, std::unique_ptr<Engine, DeleteWithoutGil>>(module, "Engine")
-      .def(
-          py::init([](const std::string& model_path, const std::string& ort_path,
-                      const std::string& isa, int threads, bool kv_half, bool int8_activations,
-                      int64_t memory, int64_t row_bytes, int64_t chunk, int64_t layers,
-                      int64_t kv_heads, int64_t head_dim, int64_t delta_layers, int64_t conv_floats,
-                      int64_t delta_floats, int64_t vocabulary, int64_t context, double budget,
-                      std::vector<std::string> watched, const std::string& cuda_path) {
-            EngineConfig config{model_path,
-                                ort_path,
-                                isa,
-                                threads,
-                                kv_half,
-                                int8_activations,
-                                memory,
-                                row_bytes,
-                                chunk,
-                                layers,
-                                kv_heads,
-                                head_dim,
-                                delta_layers,
-                                conv_floats,
-                                delta_floats,
-                                vocabulary,
-                                context,
-                                budget,
-                                std::move(watched),
-                                cuda_path};
-            // Under the GIL: the first call changes the environment, which Python code reads.
-            open_ort_library(config.ort_path);
-            const py::gil_scoped_release release;
-            return std::unique_ptr<Engine, DeleteWithoutGil>(new Engine(config));
-          }),
-          py::kw_only(), py::arg("model_path"), py::arg("ort_path"), py::arg("isa"),
-          py::arg("threads"), py::arg("kv_half"), py::arg("int8_activations"), py::arg("memory"),
-          py::arg("row_bytes"), py::arg("chunk"), py::arg("layers"), py::arg("kv_heads"),
-          py::arg("head_dim"), py::arg("delta_layers"), py::arg("conv_floats"),
-          py::arg("delta_floats"), py::arg("vocabulary"), py::arg("context"), py::arg("budget"),
-          py::arg("watched"), py::arg("cuda_path"))
+      .def(py::init([](const std::string& model_path, const std::string& ort_path,
+                       const std::string& isa, int threads, bool kv_half, bool int8_activations,
+                       int64_t memory, int64_t row_bytes, int64_t chunk, int64_t layers,
+                       int64_t kv_heads, int64_t head_dim, int64_t delta_layers,
+                       int64_t conv_floats, int64_t delta_floats, int64_t vocabulary,
+                       int64_t context, double budget, std::vector<std::string> watched,
+                       const std::string& cuda_path, int64_t gpu_memory) {
+             EngineConfig config{model_path,
+                                 ort_path,
+                                 isa,
+                                 threads,
+                                 kv_half,
+                                 int8_activations,
+                                 memory,
+                                 row_bytes,
+                                 chunk,
+                                 layers,
+                                 kv_heads,
+                                 head_dim,
+                                 delta_layers,
+                                 conv_floats,
+                                 delta_floats,
+                                 vocabulary,
+                                 context,
+                                 budget,
+                                 std::move(watched),
+                                 cuda_path,
+                                 gpu_memory};
+             // Under the GIL: the first call changes the environment, which Python code reads.
+             open_ort_library(config.ort_path);
+             const py::gil_scoped_release release;
+             return std::unique_ptr<Engine, DeleteWithoutGil>(new Engine(config));
+           }),
+           py::kw_only(), py::arg("model_path"), py::arg("ort_path"), py::arg("isa"),
+           py::arg("threads"), py::arg("kv_half"), py::arg("int8_activations"), py::arg("memory"),
+           py::arg("row_bytes"), py::arg("chunk"), py::arg("layers"), py::arg("kv_heads"),
+           py::arg("head_dim"), py::arg("delta_layers"), py::arg("conv_floats"),
+           py::arg("delta_floats"), py::arg("vocabulary"), py::arg("context"), py::arg("budget"),
+           py::arg("watched"), py::arg("cuda_path"), py::arg("gpu_memory"))
       .def("submit", &submit, py::arg("segments"), py::arg("seconds"))
       .def(
           "save",

@@ -60,13 +60,14 @@ struct Engine::Impl {
     context.parallel = &threads;
     isa = context.table->name;
     if (cuda != nullptr) {
-      device = std::make_unique<Device>(*cuda);
+      device = std::make_unique<Device>(*cuda, device_scratch(config));
       context.device = device.get();
       isa = std::string("cuda, ") + cuda->describe();
     }
     context.activations = config.int8_activations ? Activations::kInt8 : Activations::kFloat32;
     graph = std::make_unique<Graph>(library, context, config.model_path, config.layers,
-                                    config.delta_layers);
+                                    config.delta_layers, runtime_memory(config));
+    writes = graph->writes();
     graph->bind(arena, pages, page_bytes(config), config.kv_half);
     graph->bind_slots(conv_arena, delta_arena, slots, config.conv_floats, config.delta_floats);
     worker = std::thread([this] { loop(); });
@@ -103,6 +104,7 @@ struct Engine::Impl {
   Watch watch;
   Speed speed;  // touched under `mutex`
   std::unique_ptr<Graph> graph;
+  bool writes = false;  // whether the graph gives next tokens
 
   mutable std::mutex forward_mutex;  // held while States are consumed or arenas are written
   mutable std::mutex mutex;
@@ -236,6 +238,12 @@ void Engine::Impl::close() {
   wake.notify_all();
   if (worker.joinable()) worker.join();
   threads.stop();
+  // Whoever still holds a closed guard, or a State of it, keeps no memory of a GPU. `save` and
+  // `restore` look under this lock whether it is open.
+  const std::lock_guard<std::mutex> writing(forward_mutex);
+  graph.reset();
+  device.reset();
+  for (Arena* memory : {&arena, &conv_arena, &delta_arena}) memory->give_back();
 }
 
 void Engine::Impl::check_usable() const {
@@ -268,7 +276,7 @@ void Engine::Impl::check_spec(const SegmentSpec& spec, size_t index) const {
   if (spec.tokens.empty() && (!spec.read.empty() || spec.next)) {
     refuse("nothing to read after no tokens");
   }
-  if (spec.next && !graph->writes()) {
+  if (spec.next && !writes) {
     refuse("the next token is wanted of a model that was exported without rationale");
   }
   const auto check_ids = [&](const std::vector<int32_t>& ids, const char* what) {
@@ -367,7 +375,7 @@ EngineStats Engine::stats() const {
 }
 
 const char* Engine::isa() const { return impl_->isa.c_str(); }
-bool Engine::writes() const { return impl_->graph->writes(); }
+bool Engine::writes() const { return impl_->writes; }
 int Engine::threads() const { return impl_->config.threads; }
 const std::string& Engine::ort_version() const { return impl_->library.version; }
 

@@ -27,6 +27,7 @@ struct EngineConfig {
   double budget = 0.1;               // seconds that a forward may take, as far as `chunk` allows
   std::vector<std::string> watched;  // mapped files, which must not change
   std::string cuda_path;             // the library of GPU kernels; empty: the CPU
+  int64_t gpu_memory = 0;  // bytes of the GPU for all, weights too; 0: whatever is free there
 };
 
 struct EngineStats {

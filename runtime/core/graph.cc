@@ -36,7 +36,7 @@ std::string describe_type(int type, size_t rank) {
 }  // namespace
 
 Graph::Graph(const OrtLibrary& library, OpContext& context, const std::string& model_path,
-             int64_t layers, int64_t delta_layers)
+             int64_t layers, int64_t delta_layers, int64_t gpu_memory)
     : ort_(library.functions),
       context_(context),
       layers_(layers),
@@ -58,38 +58,43 @@ Graph::Graph(const OrtLibrary& library, OpContext& context, const std::string& m
       check(ort_, ort_.CustomOpDomain_Add(domain, op.get()));
     }
     check(ort_, ort_.AddCustomOpDomain(options, domain));
-    if (ops_[0]->provider != nullptr) use_cuda(options);
+    if (ops_[0]->provider != nullptr) use_cuda(options, gpu_memory);
     check(ort_, ort_.CreateSession(library.environment, model_path.c_str(), options, &session_));
     check(ort_, ort_.CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memory_));
     check_ports();
   } catch (const OpError& error) {
-    if (session_ != nullptr) ort_.ReleaseSession(session_);
-    if (memory_ != nullptr) ort_.ReleaseMemoryInfo(memory_);
-    if (device_memory_ != nullptr) ort_.ReleaseMemoryInfo(device_memory_);
+    release();
     if (context.device != nullptr && Device::is_out_of_memory(error.what())) throw std::bad_alloc();
     throw Error(ErrorKind::kModelFormat, model_path, "a graph that this runtime can run",
                 error.what(), "Export the checkpoint again with this version of stepguard.");
+  } catch (...) {
+    release();
+    throw;
   }
 }
 
-Graph::~Graph() {
+Graph::~Graph() { release(); }
+
+void Graph::release() {
   for (OrtValue* value : arenas_) ort_.ReleaseValue(value);
-  ort_.ReleaseSession(session_);
-  ort_.ReleaseMemoryInfo(memory_);
+  if (session_ != nullptr) ort_.ReleaseSession(session_);
+  if (memory_ != nullptr) ort_.ReleaseMemoryInfo(memory_);
   if (device_memory_ != nullptr) ort_.ReleaseMemoryInfo(device_memory_);
+  if (shrinking_ != nullptr) ort_.ReleaseRunOptions(shrinking_);
 }
 
 // The nodes run on the GPU, their weights are copied there, and the arenas lie there. Nothing falls
 // back: a session of our operations for this provider has no others.
-void Graph::use_cuda(OrtSessionOptions* options) {
+void Graph::use_cuda(OrtSessionOptions* options, int64_t gpu_memory) {
   OrtCUDAProviderOptionsV2* cuda = nullptr;
   try {
     check(ort_, ort_.CreateCUDAProviderOptions(&cuda));
     const Owned release(cuda, ort_.ReleaseCUDAProviderOptions);
     // Take what is needed, not twice as much: an agent's own model lives on the GPU too.
-    const char* const keys[] = {"device_id", "arena_extend_strategy"};
-    const char* const values[] = {"0", "kSameAsRequested"};
-    check(ort_, ort_.UpdateCUDAProviderOptions(cuda, keys, values, 2));
+    const std::string most = std::to_string(gpu_memory);
+    const char* const keys[] = {"device_id", "arena_extend_strategy", "gpu_mem_limit"};
+    const char* const values[] = {"0", "kSameAsRequested", most.c_str()};
+    check(ort_, ort_.UpdateCUDAProviderOptions(cuda, keys, values, gpu_memory > 0 ? 3 : 2));
     check(ort_, ort_.SessionOptionsAppendExecutionProvider_CUDA_V2(options, cuda));
   } catch (const OpError& error) {
     throw Error(ErrorKind::kRuntimeMissing, "device 'cuda'",
@@ -97,6 +102,10 @@ void Graph::use_cuda(OrtSessionOptions* options) {
                 error.what(),
                 "Type: pip uninstall -y onnxruntime, then pip install 'stepguard[gpu]'");
   }
+  // ONNX Runtime keeps the memory of every size of forward that there was, in pieces that fit no
+  // other. Where that leaves no room, the next forward ends with giving back what is not in use.
+  check(ort_, ort_.CreateRunOptions(&shrinking_));
+  check(ort_, ort_.AddRunConfigEntry(shrinking_, "memory.enable_memory_arena_shrinkage", "gpu:0"));
   check(ort_,
         ort_.CreateMemoryInfo("Cuda", OrtDeviceAllocator, 0, OrtMemTypeDefault, &device_memory_));
 }
@@ -219,6 +228,21 @@ void Graph::bind_slots(const Arena& conv, const Arena& delta, int64_t slots, int
   }
 }
 
+void Graph::run_session(const std::vector<const char*>& names,
+                        const std::vector<const OrtValue*>& values,
+                        const std::vector<const char*>& output_names,
+                        std::vector<OrtValue*>& outputs) {
+  try {
+    check(ort_,
+          ort_.Run(session_, short_of_memory_ ? shrinking_ : nullptr, names.data(), values.data(),
+                   values.size(), output_names.data(), output_names.size(), outputs.data()));
+    short_of_memory_ = false;
+  } catch (const OpError& error) {
+    short_of_memory_ = Device::is_out_of_memory(error.what());
+    throw;
+  }
+}
+
 ForwardOutput Graph::run(const Forward& forward) {
   std::vector<const char*> names;
   std::vector<const OrtValue*> values;
@@ -254,8 +278,7 @@ ForwardOutput Graph::run(const Forward& forward) {
       values.push_back(arenas_[i]);
     }
     ++context_.forward;
-    check(ort_, ort_.Run(session_, nullptr, names.data(), values.data(), values.size(),
-                         output_names.data(), output_names.size(), outputs.data()));
+    run_session(names, values, output_names, outputs);
     if (!forward.reads.empty()) {
       // ONNX Runtime does not hold a graph to the shapes that it declares.
       const std::vector<int64_t> shape = shape_of(outputs[1]);

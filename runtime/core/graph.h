@@ -26,8 +26,9 @@ class Graph {
   // Throws Error(kModelFormat) when ONNX Runtime refuses the graph or its inputs and outputs are
   // not those of the format; all mismatches are named at once. Error(kRuntimeMissing) when a GPU is
   // wanted and this ONNX Runtime has no provider for it.
+  // gpu_memory: bytes that ONNX Runtime may take of a GPU, weights included; 0: whatever is free.
   Graph(const OrtLibrary& library, OpContext& context, const std::string& model_path,
-        int64_t layers, int64_t delta_layers);
+        int64_t layers, int64_t delta_layers, int64_t gpu_memory);
   ~Graph();
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
@@ -46,7 +47,11 @@ class Graph {
   bool writes() const { return writes_; }
 
  private:
-  void use_cuda(OrtSessionOptions* options);
+  void use_cuda(OrtSessionOptions* options, int64_t gpu_memory);
+  void release();
+  void run_session(const std::vector<const char*>& names,
+                   const std::vector<const OrtValue*>& values,
+                   const std::vector<const char*>& output_names, std::vector<OrtValue*>& outputs);
   OrtValue* tensor(const OrtMemoryInfo* memory, const void* data, size_t bytes,
                    const std::vector<int64_t>& shape, ONNXTensorElementDataType type) const;
   void bind_region(const std::string& name, const Arena& arena, int64_t layer,
@@ -68,6 +73,8 @@ class Graph {
   OrtSession* session_ = nullptr;
   OrtMemoryInfo* memory_ = nullptr;         // of the host
   OrtMemoryInfo* device_memory_ = nullptr;  // of a GPU, where the arenas are; else null
+  OrtRunOptions* shrinking_ = nullptr;      // of runs after which a GPU gets back what nobody uses
+  bool short_of_memory_ = false;            // the last run found none on the GPU
   std::vector<std::string> arena_names_;
   std::vector<OrtValue*> arenas_;
   std::vector<int32_t> kv_half_{0};

@@ -34,6 +34,12 @@ EngineConfig checked(EngineConfig config) {
   require_range("chunk", config.chunk, 1, int64_t{1} << 30);
   require_range("row_bytes", config.row_bytes, 0, int64_t{1} << 31);
   require_range("memory", config.memory, 1, int64_t{1} << 60);
+  require_range("gpu_memory", config.gpu_memory, 0, int64_t{1} << 60);
+  if (config.gpu_memory > 0 && config.gpu_memory <= config.memory) {
+    throw std::invalid_argument(
+        "gpu_memory: expected more than the " + std::to_string(config.memory) +
+        " bytes of KV pages, slots and scratch, got " + std::to_string(config.gpu_memory));
+  }
   if (!(config.budget > 0 && config.budget <= 3600)) {
     throw std::invalid_argument("budget_ms: expected more than 0 and at most 3,600,000, got " +
                                 std::to_string(config.budget * 1000));
@@ -46,6 +52,14 @@ EngineConfig checked(EngineConfig config) {
 }
 
 int64_t scratch_bytes(const EngineConfig& config) { return config.chunk * config.row_bytes; }
+
+int64_t device_scratch(const EngineConfig& config) {
+  return config.gpu_memory > 0 ? scratch_bytes(config) : 0;
+}
+
+int64_t runtime_memory(const EngineConfig& config) {
+  return config.gpu_memory > 0 ? config.gpu_memory - config.memory : 0;
+}
 
 AttentionShape attention_shape(const EngineConfig& config) {
   AttentionShape shape;

@@ -112,7 +112,7 @@ class TaxonomyError(StepguardError):
 
 
 class RuntimeMissingError(StepguardError):
-    """ONNX Runtime is not installed, installed twice, or too old."""
+    """ONNX Runtime is not installed, installed twice, or too old; or a GPU cannot be used."""
 
 
 class RunStopped(StepguardError):

@@ -77,6 +77,7 @@ class Guard:
         give_way: bool = False,
         ort_library: str | None = None,
         device: str = "cpu",
+        gpu_memory: int | None = None,
         mode: str | None = None,
         rationale_limit: int | None = None,
         escalate: Literal["rationale"] | None = None,
@@ -92,7 +93,7 @@ class Guard:
             activations: what int4 and int8 weights are multiplied with, "int8" (rows rounded to
                 integers, faster) or "fp32"; None takes "int8" where there are such weights.
             memory: bytes for KV pages, recurrent slots and scratch; None takes a quarter of the
-                machine's, at most 4 GiB.
+                machine's, at most 4 GiB; with "cuda" a quarter of what is free on the GPU.
             chunk: most tokens of one forward pass.
             budget_ms: milliseconds of one forward pass, as far as `chunk` allows: the longest that
                 a small check waits for a long read. A call that is alone and has no
@@ -108,7 +109,10 @@ class Guard:
             larger: another one, whose guard judges in the background what this one is unsure about.
             give_way: threads of the lowest priority (on Linux), for a guard that nobody waits for.
             ort_library: the ONNX Runtime library; None finds the installed wheel's.
-            device: "cpu", or "cuda" for an NVIDIA GPU; the CPU never takes over by itself.
+            device: "cpu", or "cuda" for an NVIDIA GPU; the CPU never takes over by itself, only
+                with "cuda,cpu" where the GPU cannot be used. `Guard.device` is what computes.
+            gpu_memory: most MiB that the guard may take of the GPU, weights included, beside the
+                agent's own model; what finds no room is `unavailable(memory)`.
             mode: how verdicts are read, one of the manifest's modes ("first_token", "forced",
                 "rationale"), or "head" where one was fitted; None takes the one that it names.
             rationale_limit: most tokens of a written answer; None takes the manifest's. A longer
@@ -128,7 +132,7 @@ class Guard:
             PromptError, TokenizerError, TaxonomyError: its prompt, tokenizer or labels cannot, or
                 it has no such mode.
             RuntimeMissingError: no usable ONNX Runtime, or no such kernel table; with "cuda" also:
-                no GPU, or something that it needs.
+                no GPU, or something that it needs, its memory included.
             ValueError: an argument is out of range.
         """
         helpers = open_helpers(diagnoser, larger)
@@ -145,6 +149,7 @@ class Guard:
             budget_ms=budget_ms,
             ort_library=ort_library,
             device=device,
+            gpu_memory=gpu_memory,
         )
         return cls(
             *opened,
@@ -158,6 +163,11 @@ class Guard:
     def isa(self) -> str:
         """Name of the kernel table that runs."""
         return self._reader.engine.isa
+
+    @property
+    def device(self) -> str:
+        """What computes, "cpu" or "cuda"."""
+        return self._reader.engine.device
 
     @property
     def threads(self) -> int:

@@ -68,7 +68,7 @@ class PrefixStore:
                 raise ValueError(f"{path}: expected {self.length} tokens, got {state.length}")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, MemoryError) as error:
+        except (OSError, ValueError, MemoryError, RuntimeError) as error:  # the last: of a GPU
             _log.warning("the saved prefix is not used: %s", error)
             return None
         with contextlib.suppress(OSError):
@@ -81,7 +81,7 @@ class PrefixStore:
             body = engine.save(state)
             write_private(self.folder / self.key.name, [_head(body), body])
             self._make_room()
-        except (OSError, MemoryError) as error:
+        except (OSError, MemoryError, RuntimeError) as error:
             _log.debug("the prefix was not saved: %s", error)
 
     def _make_room(self) -> None:

@@ -159,8 +159,10 @@ def test_options_that_do_not_fit_the_model(
 def test_options_arrive(run: Run, engine: FakeEngine, file: Path) -> None:
     words = ("--kv", "fp32", "--activations", "int8", "--threads", "3", "--isa", "generic")
     words += ("--mode", "forced", "--escalate", "rationale", "--screen", "dir")
+    words += ("--device", "cuda,cpu", "--gpu-memory", "3000")
     run("moderate", "model", file, *words)
-    wanted = {"device": "cpu", "kv": "fp32", "activations": "int8", "threads": 3}
+    wanted = {"device": "cuda,cpu", "gpu_memory": 3000}
+    wanted |= {"kv": "fp32", "activations": "int8", "threads": 3}
     wanted |= {"isa": "generic"}
     wanted |= {"taxonomy": None, "diagnoser": None, "larger": None}
     wanted |= {"mode": "forced", "escalate": "rationale", "screen": "dir"}

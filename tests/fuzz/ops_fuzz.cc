@@ -271,7 +271,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   context.ort.fill(fake::functions());
   context.parallel = &serial;
   context.table = available[recipe.below(static_cast<int64_t>(tables))];
-  Device device(*stepguard_cuda_table());
+  Device device(*stepguard_cuda_table(), 0);
   context.device = &device;
   const bool on_device = recipe.byte() % 4 == 0;
   using Make = void (*)(Case&);

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stepguard.export import export_model
+from tests.cpp_kernels.kernel_build import build, missing_tool
 from tests.export.tiny import make_checkpoint
 
 
@@ -33,6 +34,15 @@ def hybrid_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         max_position_embeddings=4096,
         head_dim=24,
     )
+
+
+@pytest.fixture(scope="session")
+def emulated() -> str:
+    """Path of the library of GPU kernels that runs on the host."""
+    missing = missing_tool()
+    if missing is not None:
+        pytest.skip(f"building the kernels needs {missing}")
+    return str(build() / "libstepguard_cuda_emulated.so")
 
 
 def _models(folder: Path, quants: tuple[str, ...], arch: str, **shape: Any) -> dict[str, Path]:

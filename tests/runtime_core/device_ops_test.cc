@@ -79,7 +79,7 @@ Attended attend(const BoundOp& op, int64_t rows, const std::vector<int32_t>& rea
 struct Bound {
   Serial serial;
   OpContext context;
-  Device device{*stepguard_cuda_table()};
+  Device device{*stepguard_cuda_table(), 0};
 
   Bound() {
     context.ort.fill(fake::functions());

@@ -101,7 +101,7 @@ class Client {
 
   std::vector<int32_t> tokens() {
     std::vector<int32_t> ids(static_cast<size_t>(below(3) == 0 ? below(60) : below(12)));
-    for (int32_t& id : ids) id = below(fake::kRefused);
+    for (int32_t& id : ids) id = below(fake::kNoMemory);
     if (below(40) == 0 && !ids.empty()) ids[0] = fake::kRefused;
     return ids;
   }

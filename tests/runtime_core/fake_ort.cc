@@ -9,6 +9,11 @@
 namespace stepguard::fake {
 namespace {
 
+Gpu& gpu() {
+  static Gpu found;
+  return found;
+}
+
 // Named like the functions of the real table; the macro below checks the signatures.
 namespace api {
 
@@ -66,17 +71,31 @@ OrtStatus* AddCustomOpDomain(OrtSessionOptions* options, OrtCustomOpDomain* doma
   return nullptr;
 }
 
-OrtStatus* no_cuda() { return CreateStatus(ORT_FAIL, "this fake has no GPU"); }
-OrtStatus* CreateCUDAProviderOptions(OrtCUDAProviderOptionsV2**) { return no_cuda(); }
-OrtStatus* UpdateCUDAProviderOptions(OrtCUDAProviderOptionsV2*, const char* const*,
-                                     const char* const*, size_t) {
-  return no_cuda();
+OrtStatus* CreateCUDAProviderOptions(OrtCUDAProviderOptionsV2** out) {
+  if (!gpu().there) return CreateStatus(ORT_FAIL, "this fake has no GPU");
+  *out = new OrtCUDAProviderOptionsV2();
+  return nullptr;
+}
+OrtStatus* UpdateCUDAProviderOptions(OrtCUDAProviderOptionsV2* options, const char* const* keys,
+                                     const char* const* values, size_t count) {
+  for (size_t i = 0; i < count; ++i) options->entries[keys[i]] = values[i];
+  return nullptr;
 }
 OrtStatus* SessionOptionsAppendExecutionProvider_CUDA_V2(OrtSessionOptions*,
-                                                         const OrtCUDAProviderOptionsV2*) {
-  return no_cuda();
+                                                         const OrtCUDAProviderOptionsV2* options) {
+  gpu().told = options->entries;
+  return nullptr;
 }
-void ReleaseCUDAProviderOptions(OrtCUDAProviderOptionsV2*) {}
+void ReleaseCUDAProviderOptions(OrtCUDAProviderOptionsV2* options) { delete options; }
+OrtStatus* CreateRunOptions(OrtRunOptions** out) {
+  *out = new OrtRunOptions();
+  return nullptr;
+}
+OrtStatus* AddRunConfigEntry(OrtRunOptions* options, const char* key, const char* value) {
+  options->entries[key] = value;
+  return nullptr;
+}
+void ReleaseRunOptions(OrtRunOptions* options) { delete options; }
 OrtStatus* KernelContext_GetGPUComputeStream(const OrtKernelContext*, void** out) {
   *out = nullptr;
   return nullptr;
@@ -86,9 +105,12 @@ OrtStatus* CreateSession(const OrtEnv*, const char*, const OrtSessionOptions* op
                          OrtSession** out) {
   return open_session(*options, out);
 }
-OrtStatus* Run(OrtSession* session, const OrtRunOptions*, const char* const* names,
+OrtStatus* Run(OrtSession* session, const OrtRunOptions* options, const char* const* names,
                const OrtValue* const* values, size_t count, const char* const*, size_t,
                OrtValue** outputs) {
+  if (options != nullptr && options->entries.count("memory.enable_memory_arena_shrinkage") != 0) {
+    ++gpu().shrunk;
+  }
   std::map<std::string, const OrtValue*> inputs;
   for (size_t i = 0; i < count; ++i) inputs[names[i]] = values[i];
   return run_session(*session, inputs, outputs);
@@ -273,3 +295,7 @@ const void* const* functions() {
 }
 
 }  // namespace stepguard::fake
+
+extern "C" __attribute__((visibility("default"))) stepguard::fake::Gpu* stepguard_fake_gpu() {
+  return &stepguard::fake::gpu();
+}

@@ -128,6 +128,9 @@ OrtStatus* run_session(OrtSession& session, const std::map<std::string, const Or
   const int64_t rows = in("ids")->info.shape[0];
   const auto* ids = static_cast<const int32_t*>(in("ids")->data);
   if (std::find(ids, ids + rows, kRefused) != ids + rows) return failure("refused on purpose");
+  if (std::find(ids, ids + rows, kNoMemory) != ids + rows) {
+    return failure("Available memory of 0 is smaller than requested bytes of 512");
+  }
 
   OrtKernelContext embed{{in("ids"), weight("table")}, {}};
   if (OrtStatus* status = run(session, "Embed", embed)) return status;

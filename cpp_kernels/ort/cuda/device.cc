@@ -1,6 +1,8 @@
 #include "device.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <string>
 
 #include "../register.h"
 
@@ -67,19 +69,30 @@ void* Device::scratch(Scratch which, size_t bytes) {
   Memory& memory = memory_[static_cast<size_t>(which)];
   if (memory.data != nullptr && memory.bytes >= bytes) return memory.data;
   if (memory.data != nullptr) kernels_.release(memory.data);  // waits for whoever still reads it
+  taken_ -= memory.bytes;
   memory = {};
-  const size_t wanted = std::max<size_t>(bytes + bytes / 4, 256);
+  const size_t left = most_ > 0 ? most_ - taken_ : SIZE_MAX;
+  // More than is needed, so that a slightly longer forward need not ask again.
+  const size_t wanted = std::min(std::max<size_t>(bytes + bytes / 4, 256), left);
+  if (wanted < bytes) {
+    throw OpError("no scratch on the GPU: out of memory, " + std::to_string(left) + " of " +
+                  std::to_string(most_) + " bytes are left and " + std::to_string(bytes) +
+                  " are needed");
+  }
   if (const cuda::Problem problem = kernels_.allocate(wanted, &memory.data); problem != nullptr) {
     memory.data = nullptr;
     throw OpError(std::string("no scratch on the GPU: ") + problem);
   }
   memory.bytes = wanted;
+  taken_ += wanted;
   return memory.data;
 }
 
 bool Device::is_out_of_memory(const std::string& text) {
   return text.find("out of memory") != std::string::npos ||
-         text.find("Failed to allocate memory") != std::string::npos;
+         text.find("Failed to allocate memory") != std::string::npos ||
+         // ONNX Runtime's arena under a limit.
+         text.find("is smaller than requested bytes") != std::string::npos;
 }
 
 const AttentionTables& Device::tables(cuda::Stream stream, uint64_t forward,

@@ -53,7 +53,9 @@ struct TableRequest {
 
 class Device {
  public:
-  explicit Device(const cuda::Table& kernels) : kernels_(kernels) {}
+  // most: bytes that all scratch together may take; 0: whatever is free.
+  Device(const cuda::Table& kernels, int64_t most)
+      : kernels_(kernels), most_(static_cast<size_t>(most)) {}
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -64,7 +66,7 @@ class Device {
   static void must(cuda::Problem problem);
 
   // Device memory that stays until the same scratch is asked for again. Throws OpError when there
-  // is none left.
+  // is none left, or no more may be taken; what was there before is given back then, too.
   void* scratch(Scratch which, size_t bytes);
   template <class T>
   T* scratch(Scratch which, int64_t count) {
@@ -95,6 +97,8 @@ class Device {
   };
 
   const cuda::Table& kernels_;
+  const size_t most_;
+  size_t taken_ = 0;
   struct Memory {
     void* data = nullptr;
     size_t bytes = 0;

@@ -10,14 +10,28 @@ from stepguard.errors import StepguardError
 from stepguard.guard import Guard
 from stepguard.heads import HEAD
 from stepguard.prompt import MODES
+from stepguard.runtime import DEVICES
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """--device, --kv, --activations and --threads."""
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="what computes")
+    """--device, --gpu-memory, --kv, --activations and --threads."""
+    add_device(parser)
+    parser.add_argument(
+        "--gpu-memory", type=_mebibytes, metavar="MIB", help="most that is taken of the GPU"
+    )
     parser.add_argument("--kv", choices=["fp16", "fp32"], help="type of the KV pages")
     add_activations(parser)
     parser.add_argument("--threads", type=_threads, metavar="N", help="threads of a forward pass")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device."""
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="cpu",
+        help="what computes; cuda,cpu is the GPU, or the CPU where that cannot be used",
+    )
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +46,19 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def load_guard(arguments: argparse.Namespace, **options: Any) -> Guard:
     """`Guard.load` with these and further options; what does not fit the model is a named error."""
-    names = ("device", "kv", "activations", "threads", "mode")
+    names = ("device", "gpu_memory", "kv", "activations", "threads", "mode")
     settings = {name: getattr(arguments, name) for name in names if name in arguments}
     try:
         return Guard.load(arguments.model, **settings, **options)
     except ValueError as error:
         raise StepguardError("the options of the command", got=str(error)) from error
+
+
+def _mebibytes(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected MiB from 1 up, got {value}")
+    return value
 
 
 def _threads(text: str) -> int:
