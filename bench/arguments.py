@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from stepguard.bench.latency.devices import DEVICES
 from stepguard.bench.latency.measure import OURS
 from stepguard.bench.latency.peer import PEERS
 from stepguard.runtime import usable_cores
@@ -80,12 +81,19 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--question", type=parse_question, default=24, help=text)
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device; a measurement never goes on with another one."""
+    text = "what computes (%(default)s)"
+    parser.add_argument("--device", choices=DEVICES, default="cpu", help=text)
+
+
 def add_engines(parser: argparse.ArgumentParser, peers: list[str] | None = None) -> None:
     """Which engines, how they are set up, and where their files and the report go."""
     default = OTHERS if peers is None else peers
     shown = ",".join(default) or "none"
     text = f"other engines ({', '.join(OTHERS)}) with commas between, or none ({shown})"
     parser.add_argument("--peers", type=parse_peers, default=default, metavar="NAMES", help=text)
+    add_device(parser)
     text = "threads of every engine (%(default)s)"
     parser.add_argument("--threads", type=count, default=default_threads(), help=text)
     parser.add_argument("--seed", type=seed, default=0, help="other weights (%(default)s)")

@@ -31,6 +31,10 @@ With --json FILE one object: benchmark, machine, shape, settings, versions, miss
 cases: a list of {{name, tokens, ours_ms, peers, best_peer, ratio, ratios, floor_ms, share_of_floor,
 floor_parts_ms, profile_ms, cosines, times_ms}}.
 
+With --device cuda ours and the peers that run there are on the GPU; the others, and what is missing
+of a GPU, are said. The floor is then the time to read all int4 weights once, by the bandwidth that
+was measured on the GPU, and memory is that of the host.
+
 shapes: {", ".join(GUARDS)}
 """
 _LATENCY = f"""\

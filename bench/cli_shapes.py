@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stepguard.bench.arguments import count, seed
+from stepguard.bench.arguments import add_device, count, seed
 from stepguard.bench.run_export import run_export
 from stepguard.bench.run_make import run_make_checkpoint, run_make_model
 from stepguard.bench.run_memory import run_memory
@@ -53,9 +53,13 @@ is known. Random models of shapes are removed when they were measured.
   stepguard bench memory guard --context 8192
   stepguard bench memory --shape qwen3.5-0.8b --quant int4 --json memory.json
 
-The file of --json: benchmark, machine, settings {context, text, seed}, models: a list of {name,
-file_bytes, quant, context, first_seconds, seconds, loaded, judged, full (bytes of every part),
-state_bytes, kilotoken_bytes, copied, setup}.
+With --device cuda these are the memory of the host, and one more column has what the GPU has less
+free at the whole context: weights, pages, States and rows, but not what CUDA takes at its first
+use. Let nothing else use it meanwhile. A State and the KV of 1k tokens are computed from the shape.
+
+The file of --json: benchmark, machine, settings {context, text, seed, device}, models: a list of
+{name, file_bytes, quant, context, first_seconds, seconds, loaded, judged, full (bytes of every
+part), state_bytes, kilotoken_bytes, copied, gpu_bytes (null on the CPU), setup}.
 """
 _RUN = """\
 Makes a random model of each shape, moderates trajectories with `stepguard moderate` in a process of
@@ -79,6 +83,7 @@ def add_shape_parsers(commands: Any) -> None:
     _add_choice(memory)
     text = "tokens to read (%(default)s)"
     memory.add_argument("--context", type=count, default=4096, metavar="N", help=text)
+    add_device(memory)
     _add_text(memory)
     text = "write everything as one JSON object, too"
     memory.add_argument("--json", type=Path, metavar="FILE", help=text)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stepguard.bench.child import run_module
+from stepguard.bench.gpu import find_gpu
 from stepguard.bench.machine import Setup
 from stepguard.bench.samples import Sample
 from stepguard.bench.smaps import Ranges
@@ -80,6 +81,8 @@ class Memory:
     """KV pages of 1,000 tokens."""
     copied: int
     """Bytes of the weights that are not the file's, which would be a copy."""
+    gpu_bytes: int | None
+    """What the GPU has less free at the whole context than before; None on the CPU."""
     setup: Setup
     """How the engine of the process was set up."""
 
@@ -89,19 +92,28 @@ class Memory:
 
 
 def measure_memory(
-    model: Path, samples: Sequence[Sample], context: int, *, name: str, threads: int | None = None
+    model: Path,
+    samples: Sequence[Sample],
+    context: int,
+    *,
+    name: str,
+    threads: int | None = None,
+    device: str = "cpu",
 ) -> Memory:
     """Measures a model directory; the samples are read on end until `context` tokens are there.
 
     Raises:
+        RuntimeMissingError: "cuda", and there is no GPU.
         StepguardError: a process failed; it said why on standard error.
         ModelFormatError: the folder is no model directory.
     """
+    if device == "cuda":
+        find_gpu()
     manifest = load(model)
     weights = model.resolve() / "weights.bin"
     question: dict[str, Any] = {
         "model": str(weights.parent),
-        "options": {"threads": threads},
+        "options": {"threads": threads, "device": device},
         "tables": table_ranges(model / "model.onnx"),
         "context": context,
         "trajectories": [dict(sample.value) for sample in samples],
@@ -124,9 +136,11 @@ def measure_memory(
         loaded=run["loaded"]["total"],
         judged=judged,
         full=full,
-        state_bytes=run["state"],
-        kilotoken_bytes=run["tokens"],
+        # Pages and slots of a GPU are taken at once, so that none is seen to come.
+        state_bytes=run["state"] if device == "cpu" else slot,
+        kilotoken_bytes=run["tokens"] if device == "cpu" else 1000 * token,
         copied=run["full"]["copied"],
+        gpu_bytes=run["gpu"],
         setup=Setup(**run["setup"]),
     )
 

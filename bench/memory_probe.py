@@ -50,6 +50,7 @@ def load(question: Answer) -> Answer:
 
 def run(question: Answer) -> Answer:
     """Loads, judges until the first verdict, then until the context is full."""
+    free = _gpu_free(question)
     guard, seconds = _load(question)
     with guard:
         answer: Answer = {"seconds": seconds, "loaded": survey(question, guard)}
@@ -57,10 +58,12 @@ def run(question: Answer) -> Answer:
             for _ in _verdicts(guard, session, question):
                 answer["full"] = survey(question, guard)
                 answer.setdefault("judged", answer["full"])
+            answer["gpu"] = None if free is None else free - (_gpu_free(question) or 0)
             engine = guard._reader.engine
             names = ("ort_version", "isa", "threads", "kv", "activations")
             answer["setup"] = {name: getattr(engine, name) for name in names}
-            answer["state"], answer["tokens"] = _growth(engine, guard._reader.prefix)
+            if free is None:
+                answer["state"], answer["tokens"] = _growth(engine, guard._reader.prefix)
     return answer
 
 
@@ -96,6 +99,15 @@ def arena_bytes(mappings: list[Mapping]) -> int:
 def total() -> int:
     """Resident bytes of the process."""
     return sum(m.resident for m in read_smaps())
+
+
+def _gpu_free(question: Answer) -> int | None:
+    """Bytes that are free on the GPU; None where the CPU computes."""
+    if question["options"].get("device", "cpu") == "cpu":
+        return None
+    from stepguard.bench.gpu import find_gpu  # a host would not import it
+
+    return find_gpu().free
 
 
 def _load(question: Answer) -> tuple[Guard, float]:

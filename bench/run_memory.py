@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from stepguard.bench.gpu import find_gpu
 from stepguard.bench.machine import describe_machine, load_now
 from stepguard.bench.memory import Memory, Parts, measure_memory
 from stepguard.bench.report import machine_text, megabytes, say
@@ -27,6 +28,8 @@ def run_memory(arguments: argparse.Namespace) -> int:
     shapes = chosen_shapes(arguments)
     if not arguments.models and not shapes:
         arguments.usage("nothing to measure: give a MODEL, --shape NAME or --all")
+    if arguments.device == "cuda":
+        find_gpu()  # before a model is made
     samples, load = _samples(arguments), load_now()
     found: list[Memory] = []
     for model in arguments.models:
@@ -77,7 +80,14 @@ def _measure(
     model: Path, name: str, samples: list[Sample], arguments: argparse.Namespace
 ) -> Memory:
     say(f"{name}: loading and reading {arguments.context:,} tokens")
-    return measure_memory(model, samples, arguments.context, name=name, threads=arguments.threads)
+    return measure_memory(
+        model,
+        samples,
+        arguments.context,
+        name=name,
+        threads=arguments.threads,
+        device=arguments.device,
+    )
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, object]:
@@ -85,6 +95,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, object]:
         "context": arguments.context,
         "text": [file.name for file in arguments.data] or "made up",
         "seed": arguments.seed,
+        "device": arguments.device,
     }
 
 
@@ -92,14 +103,14 @@ def _sizes(found: list[Memory]) -> Table:
     table = Table(title="load times, and sizes in MB (10^6 bytes)")
     table.add_column("model", overflow="fold")
     names = ("weights", "weights.bin", "first load, s", "load, s", "loaded", "first verdict")
-    for name in (*names, "a State", "KV of 1k tokens", "copied"):
+    for name in (*names, "a State", "KV of 1k tokens", "copied", "GPU"):
         table.add_column(name, justify="right")
     for one in found:
         seconds = (f"{one.first_seconds:.1f}", f"{one.seconds:.1f}")
         sizes = (one.loaded, one.judged.total, one.state_bytes, one.kilotoken_bytes, one.copied)
-        table.add_row(
-            one.name, one.quant, megabytes(one.file_bytes), *seconds, *map(megabytes, sizes)
-        )
+        gpu = "" if one.gpu_bytes is None else megabytes(one.gpu_bytes)
+        cells = (megabytes(one.file_bytes), *seconds, *map(megabytes, sizes), gpu)
+        table.add_row(one.name, one.quant, *cells)
     return table
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from stepguard.bench.gpu import find_gpu
 from stepguard.bench.latency import prepare
+from stepguard.bench.latency.devices import our_setup
 from stepguard.bench.latency.engines import (
     Running,
     Wanted,
     chosen_rows,
-    our_setup,
     random_ids,
     start_engines,
     work_folder,
@@ -38,12 +39,14 @@ def run_throughput(arguments: argparse.Namespace) -> int:
     if (arguments.shape is None) == (arguments.model is None):
         arguments.usage("give a MODEL, or --shape NAME")
     shape = find_shape(arguments.shape) if arguments.shape else None
+    if arguments.device == "cuda":
+        find_gpu()  # before anything is made
     with ExitStack() as stack:
         work = stack.enter_context(work_folder(arguments.work))
         model = _model(arguments, shape, work)
         manifest = load(model)
         run, texts = _start(stack, arguments, shape, model, manifest, work)
-        machine = describe_machine(our_setup(arguments.threads))
+        machine = describe_machine(our_setup(arguments.threads, arguments.device))
         with progress_bar(f"{_name(arguments)}: {', '.join(run.versions)}") as progress:
             cases = measure_throughput(
                 run.engines,
@@ -58,7 +61,7 @@ def run_throughput(arguments: argparse.Namespace) -> int:
         "model": _name(arguments),
         "settings": {
             name: getattr(arguments, name)
-            for name in ("context", "new", "question", "beside", "rounds", "seed")
+            for name in ("context", "new", "question", "beside", "rounds", "seed", "device")
         },
         "versions": run.versions,
         "missing": run.missing,
@@ -116,6 +119,7 @@ def _start(
         sessions=most,
         memory=our_memory(manifest, most, room),
         model=model,
+        device=arguments.device,
     )
     rows = chosen_rows(rng, architecture.vocabulary)
     return start_engines(stack, wanted, work, rows), Texts(contexts, steps, question, long)

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from stepguard.bench.latency import prepare
+from stepguard.bench.latency.devices import peers_on
 from stepguard.bench.latency.measure import OURS
 from stepguard.bench.latency.peer import PEERS, Ids
 from stepguard.bench.latency.remote import MissingPeer, Remote
-from stepguard.bench.machine import Setup
 from stepguard.bench.report import say
 from stepguard.bench.shapes import GuardShape
 from stepguard.export import progress_bar
-from stepguard.runtime import active_isa, find_onnxruntime
 
 _ROWS = 4096  # of the output matrix, compared between engines
 
@@ -43,7 +42,7 @@ class Wanted:
 
     shape: whose random weights they get; None where ours has a model directory that others cannot
     read. peers: names of others. room: the longest path in tokens. sessions: how many paths at
-    once. memory: bytes that ours may take.
+    once. memory: bytes that ours may take. device: what computes, "cpu" or "cuda".
     """
 
     shape: GuardShape | None
@@ -54,6 +53,7 @@ class Wanted:
     sessions: int = 1
     memory: int = prepare.OURS["memory"]
     model: Path | None = None
+    device: str = "cpu"
 
 
 @contextmanager
@@ -72,8 +72,11 @@ def start_engines(stack: ExitStack, wanted: Wanted, work: Path, rows: Ids) -> Ru
     Raises:
         StepguardError: an engine is there but cannot load its files.
     """
-    run = Running()
-    for name in [OURS, *(peer for peer in PEERS if peer in wanted.peers)]:
+    peers, missing = peers_on(wanted.device, wanted.peers)
+    run = Running(missing=missing)
+    for name, reason in missing.items():
+        say(f"{name} is not measured: {reason}")
+    for name in [OURS, *(peer for peer in PEERS if peer in peers)]:
         say(f"{name}: files and load")
         try:
             engine = _start(name, wanted, work, rows)
@@ -98,9 +101,9 @@ def _start(name: str, wanted: Wanted, work: Path, rows: Ids) -> Remote:
             got="a model directory is for stepguard alone",
             fix="Give --shape NAME for random weights that every engine reads.",
         )
-    options: dict[str, Any] = {"sessions": wanted.sessions}
+    options: dict[str, Any] = {"sessions": wanted.sessions, "device": wanted.device}
     if name == OURS:
-        options = {**prepare.OURS, "memory": wanted.memory}
+        options = {**prepare.OURS, "memory": wanted.memory, "device": wanted.device}
     elif wanted.shape is not None:
         options |= prepare.options(name, wanted.shape)
     return Remote(
@@ -120,12 +123,6 @@ def _tokenizer(wanted: Wanted, work: Path) -> Path | None:
     if model is None and wanted.shape is not None:
         model = prepare.our_place(wanted.shape, work, wanted.seed)
     return None if model is None else model / "tokenizer.json"
-
-
-def our_setup(threads: int) -> Setup:
-    """How ours runs: what the report states is what the engine was told."""
-    told = {name: str(prepare.OURS[name]) for name in ("kv", "activations")}
-    return Setup(find_onnxruntime().version, active_isa(), threads, **told)
 
 
 def random_ids(rng: np.random.Generator, vocabulary: int, count: int) -> Ids:

@@ -16,6 +16,7 @@ from stepguard.errors import StepguardError
 from stepguard.harmless import plain_lines
 
 _BATCH, _MICRO_BATCH = 2048, 512
+_ALL_LAYERS = 1000
 _ERROR = 4  # of its levels of logging
 
 
@@ -36,7 +37,8 @@ class Part:
 
 
 class LlamaCpp(InTurn):
-    """A GGUF file. Its weights are repacked for this CPU at load, as it does by itself.
+    """A GGUF file. Its weights are repacked for this CPU at load, as it does by itself; on a GPU it
+    has all layers there.
 
     Sequences, for n sessions: 0 to n-1 what was read, n to 2n-1 what is read with the step, 2n to
     3n-1 the questions behind it, 3n the long text beside. One session's share a cache of cells, so
@@ -50,7 +52,7 @@ class LlamaCpp(InTurn):
         api.llama_log_set(_log, None)
         api.llama_backend_init()
         model = api.llama_model_default_params()
-        model.n_gpu_layers = 0
+        model.n_gpu_layers = _layers(setting.options.get("device", "cpu"))
         self._model = api.llama_model_load_from_file(str(setting.files).encode(), model)
         if not self._model:
             raise StepguardError("llama.cpp", expected="a model it can load", got="an error")
@@ -168,6 +170,15 @@ class LlamaCpp(InTurn):
         row: Logits = np.ctypeslib.as_array(pointer, shape=(self._vocabulary,))
         wanted: Logits = row[self._rows]  # a copy: the memory is llama.cpp's
         return wanted
+
+
+def _layers(device: str) -> int:
+    """Those that lie on the GPU. Raises ImportError when the package was built without one."""
+    if device == "cpu":
+        return 0
+    if not api.llama_supports_gpu_offload():
+        raise ImportError("this llama-cpp-python was built without CUDA")
+    return _ALL_LAYERS
 
 
 def make(setting: Setting) -> Peer:

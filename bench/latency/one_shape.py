@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from stepguard.bench.floor import Step, floor_ms
+from stepguard.bench.gpu import find_gpu, measure_gpu, weights_floor_ms
+from stepguard.bench.latency.devices import our_setup
 from stepguard.bench.latency.engines import (
     Running,
     Wanted,
     chosen_rows,
-    our_setup,
     random_ids,
     start_engines,
 )
@@ -59,19 +60,27 @@ class ShapeRun:
 def measure_shape(shape: GuardShape, arguments: argparse.Namespace, work: Path) -> ShapeRun:
     """Makes what is missing in `work`, checks and times.
 
-    arguments: context, new, question, prefill, repeats, usual, peers, threads and seed, as in
-    `bench latency`.
+    arguments: context, new, question, prefill, repeats, usual, peers, threads, seed and device, as
+    in `bench latency`.
     """
     rng, vocabulary = np.random.default_rng(arguments.seed), shape.shape.vocabulary
     longest = arguments.context + max([*arguments.new, 0]) + arguments.question
     longest = max(longest, *arguments.prefill, 0)
     ids = random_ids(rng, vocabulary, longest)
     question = random_ids(rng, vocabulary, arguments.question)
-    wanted = Wanted(shape, arguments.peers, arguments.seed, arguments.threads, longest + 512)
+    gpu = find_gpu() if arguments.device == "cuda" else None  # before anything is made
+    wanted = Wanted(
+        shape,
+        arguments.peers,
+        arguments.seed,
+        arguments.threads,
+        longest + 512,
+        device=arguments.device,
+    )
     with ExitStack() as stack:
         run = start_engines(stack, wanted, work, chosen_rows(rng, vocabulary))
-        machine = describe_machine(our_setup(arguments.threads))
-        peaks = measure_peaks(arguments.threads)
+        machine = describe_machine(our_setup(arguments.threads, arguments.device))
+        peaks = measure_peaks(arguments.threads) if gpu is None else measure_gpu(gpu)
         with progress_bar(f"{shape.name}: {', '.join(run.versions)}") as progress:
             cases = measure(
                 run.engines,
@@ -97,7 +106,17 @@ def measure_shape(shape: GuardShape, arguments: argparse.Namespace, work: Path) 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, object]:
     """What decides the numbers, beside machine and versions."""
-    names = ("context", "new", "question", "prefill", "repeats", "usual", "threads", "seed")
+    names = (
+        "context",
+        "new",
+        "question",
+        "prefill",
+        "repeats",
+        "usual",
+        "threads",
+        "seed",
+        "device",
+    )
     return {name: getattr(arguments, name) for name in names}
 
 
@@ -110,12 +129,15 @@ def resident_memory(engines: Sequence[Remote]) -> dict[str, dict[str, int]]:
 def _with_floor(
     case: Case, shape: GuardShape, peaks: Peaks, table: str, arguments: argparse.Namespace
 ) -> Case:
+    if arguments.device == "cuda":
+        parts = weights_floor_ms(operations_of(shape.shape), peaks)
+        return dataclasses.replace(case, floor=parts)
     context, question = arguments.context, arguments.question
     if case.name.startswith("prefill"):
         context, question = 0, 0
     step = Step(context, case.tokens, question, LABELS)
-    parts = floor_ms(operations_of(shape.shape), step, peaks, table)
-    return dataclasses.replace(case, floor=parts)
+    least = floor_ms(operations_of(shape.shape), step, peaks, table)
+    return dataclasses.replace(case, floor=least)
 
 
 def _profiles(

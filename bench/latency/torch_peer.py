@@ -15,15 +15,19 @@ from stepguard.bench.latency.peer import Ids, InTurn, Logits, Peer, Setting
 
 
 class Transformers(InTurn):
-    """A Hugging Face folder, in float32, or in bfloat16 where the CPU multiplies that in tiles."""
+    """A Hugging Face folder, in bfloat16 on a GPU and where the CPU multiplies that in tiles."""
 
     def __init__(self, setting: Setting) -> None:
         torch.set_num_threads(setting.threads)
-        tiles = torch.cpu._is_amx_tile_supported()
+        self._device = setting.options.get("device", "cpu")
+        if self._device == "cuda" and not torch.cuda.is_available():
+            raise ImportError(f"torch {torch.__version__} finds no GPU")
+        tiles = self._device == "cuda" or torch.cpu._is_amx_tile_supported()
         kind = torch.bfloat16 if tiles else torch.float32
         models: Any = AutoModelForCausalLM
         self._model = models.from_pretrained(setting.files, dtype=kind).eval()
-        self._rows = torch.from_numpy(setting.rows.astype(np.int64))
+        self._model = self._model.to(self._device)
+        self._rows = torch.from_numpy(setting.rows.astype(np.int64)).to(self._device)
         self._cache: Any = None
         self._long: Any = None
         self._sessions: list[Any] = []
@@ -56,9 +60,9 @@ class Transformers(InTurn):
 
     @torch.inference_mode()
     def _run(self, ids: Ids, cache: Any) -> tuple[Any, Logits]:
-        tokens = torch.from_numpy(ids.astype(np.int64))[None]
+        tokens = torch.from_numpy(ids.astype(np.int64))[None].to(self._device)
         out = self._model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        logits: Logits = out.logits[0, -1, self._rows].float().numpy()
+        logits: Logits = out.logits[0, -1, self._rows].float().cpu().numpy()  # waits for a GPU
         return out.past_key_values, logits
 
 

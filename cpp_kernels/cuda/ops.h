@@ -130,4 +130,9 @@ Problem delta_prepare(Stream stream, const DeltaShape& shape, const DeltaCall& c
 Problem delta_rule(Stream stream, const DeltaShape& shape, const DeltaCall& call,
                    int64_t head_begin, int64_t head_end);
 
+// Reads `count` words, a multiple of four, with so many blocks and adds up those of each: no
+// operation of a model, but how fast a GPU reads its memory.
+Problem read_words(Stream stream, const uint32_t* words, int64_t count, int64_t blocks,
+                   uint32_t* sums);
+
 }  // namespace stepguard::cuda

@@ -7,14 +7,14 @@
 namespace stepguard::cuda {
 
 // Changes with the table and with every struct that its functions take.
-constexpr uint32_t kTableVersion = 1;
+constexpr uint32_t kTableVersion = 2;
 
 // clang-format off
 #define STEPGUARD_CUDA_OPS(X)                                                            \
   X(rms_norm) X(embed) X(gather) X(read_out) X(read_rows) X(best_bytes) X(best)          \
   X(linear_packed_bytes) X(linear_pack) X(linear) X(linear_plain)                        \
   X(rotary) X(attention_prepare) X(attention) X(copy_page) X(sigmoid_gate)               \
-  X(delta_prepare) X(delta_rule)
+  X(delta_prepare) X(delta_rule) X(read_words)
 // clang-format on
 
 struct Table {

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "cuda_library.h"
+#include "cuda_peak.h"
 #include "engine.h"
 #include "error.h"
 #include "kernels.h"
@@ -316,6 +317,8 @@ PYBIND11_MODULE(_core, module) {
         return std::make_pair(std::string(library.describe()), free);
       },
       py::arg("path"));
+  module.def("measure_cuda_bandwidth", &measure_cuda_bandwidth, py::arg("path"), py::arg("bytes"),
+             py::call_guard<py::gil_scoped_release>());
   module.def("measure_peaks", &measure_peaks, py::arg("threads"),
              py::call_guard<py::gil_scoped_release>());
   module.def(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stepguard.bench.latency.engines import our_setup
+from stepguard.bench.latency.devices import our_setup
 from stepguard.bench.latency.peer import Ids, InTurn, Logits, Rounds
 from stepguard.bench.shapes import GUARDS, GuardShape
 from stepguard.bench.throughput import Company, Texts, measure_throughput

@@ -84,6 +84,26 @@ void test_read_out(const cuda::Table& library) {
   }
 }
 
+// Each word is read once, by whatever number of blocks.
+void test_read_words(const cuda::Table& library) {
+  using Words = std::vector<uint32_t>;
+  for (const size_t count : {size_t{0}, size_t{4}, size_t{1024}, size_t{5260}}) {
+    for (const size_t blocks : {size_t{1}, size_t{3}, size_t{40}}) {
+      Words words(count), sums(blocks, 7);
+      for (size_t i = 0; i < count; ++i) words[i] = static_cast<uint32_t>(i * 2654435761U);
+      Operands operands(library);
+      const uint32_t* from = operands.put(words);
+      uint32_t* to = operands.in_out(sums);
+      operands.finish(library.read_words(nullptr, from, static_cast<int64_t>(count),
+                                         static_cast<int64_t>(blocks), to));
+      uint32_t wanted = 0, got = 0;
+      for (const uint32_t word : words) wanted += word;
+      for (const uint32_t sum : sums) got += sum;
+      check(got == wanted, "read_words " + std::to_string(count));
+    }
+  }
+}
+
 void test_gather(const cuda::Table& library) {
   const Floats x = random_floats(4 * 131);
   const Ids rows = {3, 0, 3};
@@ -454,6 +474,7 @@ int run_device_tests(const cuda::Table& library) {
     test_library(library);
     test_read_out(library);
     test_gather(library);
+    test_read_words(library);
     test_best(library);
     test_rotary(library);
     test_gate(library);
