@@ -180,9 +180,9 @@ class Engine:
         cuda_library: str | None = None,
     ) -> None:
         folder = Path(folder)
-        weights = (folder / "weights.bin").stat().st_size if device != "cpu" else 0
-        wish = Wish(device, memory, gpu_memory, cuda_library, weights)
         manifest = manifest or load(folder)
+        weights = 0 if device == "cpu" else (folder / "weights.bin").stat().st_size
+        wish = Wish(device, memory, gpu_memory, cuda_library, weights)
         architecture = manifest.architecture
         delta = architecture.delta
         kv = kv or manifest.quantisation.kv

@@ -11,12 +11,11 @@ from typing import Any
 import llama_cpp as api
 import numpy as np
 
-from stepguard.bench.latency.peer import Ids, InTurn, Logits, Peer, Setting
+from stepguard.bench.latency.peer import Ids, InTurn, Logits, Peer, Setting, gpu_layers
 from stepguard.errors import StepguardError
 from stepguard.harmless import plain_lines
 
 _BATCH, _MICRO_BATCH = 2048, 512
-_ALL_LAYERS = 1000
 _ERROR = 4  # of its levels of logging
 
 
@@ -52,7 +51,9 @@ class LlamaCpp(InTurn):
         api.llama_log_set(_log, None)
         api.llama_backend_init()
         model = api.llama_model_default_params()
-        model.n_gpu_layers = _layers(setting.options.get("device", "cpu"))
+        model.n_gpu_layers = gpu_layers(
+            setting.options.get("device", "cpu"), api.llama_supports_gpu_offload()
+        )
         self._model = api.llama_model_load_from_file(str(setting.files).encode(), model)
         if not self._model:
             raise StepguardError("llama.cpp", expected="a model it can load", got="an error")
@@ -170,15 +171,6 @@ class LlamaCpp(InTurn):
         row: Logits = np.ctypeslib.as_array(pointer, shape=(self._vocabulary,))
         wanted: Logits = row[self._rows]  # a copy: the memory is llama.cpp's
         return wanted
-
-
-def _layers(device: str) -> int:
-    """Those that lie on the GPU. Raises ImportError when the package was built without one."""
-    if device == "cpu":
-        return 0
-    if not api.llama_supports_gpu_offload():
-        raise ImportError("this llama-cpp-python was built without CUDA")
-    return _ALL_LAYERS
 
 
 def make(setting: Setting) -> Peer:

@@ -25,6 +25,9 @@ PEERS = {
 }
 
 
+_ALL_LAYERS = 1000
+
+
 @dataclass(frozen=True)
 class Setting:
     """files: what `prepare` made. rows: int32 [r] output rows to compare. threads: of a forward.
@@ -145,6 +148,18 @@ class InTurn(Peer):
         started = time.perf_counter()
         self.beside(ids, first)
         return (time.perf_counter() - started) * 1000
+
+
+def gpu_layers(device: str, offloads: bool) -> int:
+    """How many layers llama.cpp is to have on the GPU: none, or more than there are.
+
+    offloads: whether it was built with one. Raises ImportError where that is what is missing.
+    """
+    if device == "cpu":
+        return 0
+    if not offloads:
+        raise ImportError("this llama-cpp-python was built without CUDA")
+    return _ALL_LAYERS
 
 
 def make_peer(name: str, setting: Setting) -> Peer:

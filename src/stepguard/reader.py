@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stepguard.diagnose import Asker
-from stepguard.errors import ModelFormatError, check_process
+from stepguard.errors import ModelFormatError, RuntimeMissingError, check_process
 from stepguard.judge import Judge
 from stepguard.prefix_store import PrefixStore
 from stepguard.prompt import Encoder
@@ -176,6 +176,13 @@ def _read_prefix(engine: Engine, prefix: np.ndarray) -> State:
     (result,) = wait(engine.submit([Segment(prefix, engine.root, keep=True)]))
     if result.reason == "memory":
         pages = engine.stats()["pages_total"]
+        if engine.device == "cuda" and pages * PAGE_TOKENS >= len(prefix):
+            raise RuntimeMissingError(
+                "device 'cuda'",
+                expected=f"memory on the GPU to read the prompt's {len(prefix)} tokens",
+                got=result.message,
+                fix="End what else uses the GPU, or give a larger gpu_memory=.",
+            )
         raise ValueError(
             f"memory: too small: expected room for the prompt's {len(prefix)} tokens, "
             f"got {pages} pages of {PAGE_TOKENS}. Give more bytes, or leave it out."

@@ -14,7 +14,7 @@ from stepguard.bench.latency.devices import our_setup, peers_on
 from stepguard.bench.latency.engines import Wanted
 from stepguard.bench.latency.measure import Case
 from stepguard.bench.latency.ours import Ours
-from stepguard.bench.latency.peer import Setting
+from stepguard.bench.latency.peer import Setting, gpu_layers
 from stepguard.bench.latency.report import engines_text, latency_table
 from stepguard.bench.work import Op, operations_of
 from stepguard.cli import main
@@ -109,15 +109,10 @@ def test_peers_without_a_gpu_are_missing(tmp_path: Path) -> None:
 
 
 def test_a_llama_cpp_without_cuda_is_missing() -> None:
-    api = pytest.importorskip("llama_cpp")
-    from stepguard.bench.latency.llama import _layers
-
-    assert _layers("cpu") == 0
-    if api.llama_supports_gpu_offload():
-        assert _layers("cuda") > 100
-    else:
-        with pytest.raises(ImportError, match="built without CUDA"):
-            _layers("cuda")
+    assert gpu_layers("cpu", True) == gpu_layers("cpu", False) == 0
+    assert gpu_layers("cuda", True) > 200
+    with pytest.raises(ImportError, match="built without CUDA"):
+        gpu_layers("cuda", False)
 
 
 def test_the_floor_of_weights() -> None:

@@ -156,6 +156,13 @@ def test_options_that_do_not_fit_the_model(
     assert "stepguard: StepguardError: the options of the command: got activations" in ran.err
 
 
+@pytest.mark.parametrize("words", ["--gpu-memory -5", "--gpu-memory 1.5", "--device gpu"])
+def test_wrong_options_of_a_gpu_are_wrong_usage(run: Run, file: Path, words: str) -> None:
+    ran = run("moderate", "model", file, *words.split())
+    assert ran.status == 2
+    assert words.split()[0] in ran.err
+
+
 def test_options_arrive(run: Run, engine: FakeEngine, file: Path) -> None:
     words = ("--kv", "fp32", "--activations", "int8", "--threads", "3", "--isa", "generic")
     words += ("--mode", "forced", "--escalate", "rationale", "--screen", "dir")

@@ -76,6 +76,7 @@ class FakeEngine:
     """Like Engine. `failures` are taken by the coming calls: segment number -> reason."""
 
     isa, threads, kv, activations, writes = "fake", 1, "fp32", "fp32", True
+    device = "cpu"
 
     def __init__(self, context: int = 1 << 20, pages: int = 1 << 12) -> None:
         self.root = FakeState()

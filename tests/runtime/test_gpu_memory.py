@@ -171,6 +171,29 @@ def test_no_memory_at_load_is_named(
     assert "free memory on the GPU" in caplog.text
 
 
+def test_a_gpu_that_fills_up_while_a_guard_is_loaded(
+    tiny_models: dict[str, Path], library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named, and everything is given back: the prefix is read once the arenas are there."""
+    before, submit = left(library), Engine.submit
+    function = ctypes.CDLL(library).stepguard_emulated_left
+    function.argtypes = [ctypes.c_size_t]
+    rest: list[int] = []
+
+    def submit_full(engine: Engine, *words: object, **more: object) -> object:
+        rest.append(left(library))
+        function(0)
+        return submit(engine, *words, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Engine, "submit", submit_full)
+    try:
+        with pytest.raises(RuntimeMissingError, match=r"memory on the GPU .*no scratch on the GPU"):
+            load(tiny_models["int4"], memory=32 << 20, budget_ms=3.6e6)
+    finally:
+        function(left(library) + rest[0])
+    assert left(library) == before
+
+
 def test_a_session_outlives_a_gpu_without_memory(
     tiny_models: dict[str, Path], library: str, set_left: Callable[[int], None]
 ) -> None:
