@@ -46,7 +46,13 @@ class Gate:
     ) -> None:
         """policy: None lets only run what is safe. window, most: as in `Conversations`. threads:
         decisions at once. record: is told of every decision before the host is, those that allow
-        included; where it raises or takes too long, the call is blocked by the rule `record`."""
+        included; where it raises or takes too long, the call is blocked by the rule `record`.
+
+        Raises TypeError: the policy is something else, like the path of one; and what
+        `Conversations` raises."""
+        if policy is not None and not isinstance(policy, Policy):
+            got = type(policy).__name__
+            raise TypeError(f"policy: expected what read_policy returns, got {got}")
         self.policy = policy or Policy()
         self.conversations = Conversations(guard, window=window, most=most, threads=threads)
         self._pool = ThreadPoolExecutor(threads, "stepguard-gate")

@@ -448,3 +448,8 @@ def test_a_forked_child_blocks(guard: Guard) -> None:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     gate.close()
+
+
+def test_a_path_is_no_policy(guard: Guard) -> None:
+    with pytest.raises(TypeError, match="read_policy"):
+        Gate(guard, "policy.toml")  # type: ignore[arg-type]

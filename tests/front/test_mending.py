@@ -7,11 +7,13 @@ import logging
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stepguard import Guard, Reason
 from stepguard.gate import Gate
 from stepguard.mending import Mending
+from stepguard.messages import read_messages
 from stepguard.policy import Decision, Outcome, Policy
 from stepguard.taxonomy import LabelRows
 from tests.front.conversing import agent, call, fresh, result, talk, user
@@ -72,8 +74,89 @@ def test_what_cannot_be_printed_is_unreadable(guard: Guard) -> None:
 def test_lists_that_can_be_read_are_not_mended() -> None:
     mending = Mending()
     assert mending.mended(talk(3), learn=True) is None
-    assert mending.mended({"messages": [ODD]}, learn=True) is None
+    assert mending.mended({"messages": talk(3), "system": "Be good."}, learn=True) is None
+    assert mending.mended({"contents": [[{"role": "user", "content": "x"}]]}, learn=True) is None
+    assert mending.mended({"system": "no list"}, learn=True) is None
     assert mending.mended(None, learn=True) is None
+
+
+STEP = {"role": "user", "content": "x"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [user("x"), ODD]},
+        {"input": [user("x"), ODD], "instructions": "Be good."},
+        {"system": 5, "messages": [user("x")]},
+        {"contents": [STEP, ODD]},
+        {"contents": [[STEP, ODD], [STEP]]},
+    ],
+)
+def test_in_the_body_of_a_request_it_is_the_same(guard: Guard, body: dict[str, Any]) -> None:
+    with Gate(guard) as gate:
+        found = [gate.check("key", body, [call("f", n)]) for n in range(3)]
+    assert [reasons(one) for one in found] == [[Reason.MALFORMED], [None], [None]]
+    mended = Mending().mended(body, learn=False)
+    assert mended is not None
+    shown = read_messages(mended.messages)
+    texts = [shown.profile, *(text.json for step in shown.steps for _, text in step.fields)]
+    assert any("send it all" in text or text == "5" for text in texts), "nothing of it is hidden"
+
+
+class _Broken:
+    """Fails however it is looked at, as some objects of hosts do."""
+
+    type = "ai"
+
+    @property
+    def content(self) -> str:
+        raise RuntimeError("planted")
+
+    def model_dump(self, **_: object) -> dict[str, Any]:
+        raise RuntimeError("planted")
+
+    def __eq__(self, _: object) -> bool:
+        raise RuntimeError("planted")
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __str__(self) -> str:
+        raise RuntimeError("planted")
+
+    __repr__ = __str__
+
+
+class _BrokenMapping(dict[str, Any]):
+    def __getitem__(self, key: str) -> Any:
+        raise RuntimeError("planted")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        _Broken(),
+        {"role": "user", "content": _Broken()},
+        {"role": "user", "content": [{"type": "text", "text": "x", "more": _Broken()}]},
+        {"role": "assistant", "content": "", "tool_calls": [{"name": "f", "args": _Broken()}]},
+        {"role": "assistant", "content": "x", "audio": np.zeros(2)},
+        {"role": "user", "content": "x", "more": np.zeros(2)},
+        _BrokenMapping(role="user", content="x"),
+    ],
+    ids=["object", "content", "part", "call", "array", "key", "mapping"],
+)
+def test_an_object_that_fails_when_it_is_read_blocks_no_conversation(
+    guard: Guard, message: object
+) -> None:
+    with Gate(guard) as gate:
+        found = [gate.check("key", [user("x"), message], [call("f", n)]) for n in range(3)]
+    assert reasons(found[0])[0] in (None, Reason.MALFORMED)
+    for (decision,) in found[1:]:
+        assert decision.reason is None
+        assert decision.verdict is not None
+        seen = decision.outcome is Outcome.ALLOW and decision.verdict.unreadable == 0
+        assert seen or decision.rule == "default.unreadable"
 
 
 def test_a_call_that_was_blocked_for_it_has_not_happened(guard: Guard) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stepguard.messages.calls import ToolCall, calls_of, read_call, read_calls, with_calls
-from stepguard.messages.lists import read_messages
+from stepguard.messages.lists import list_of, read_messages
 from stepguard.messages.tools import tools_text
 from stepguard.messages.transcript import Entry, Transcript, Uncovered
 
@@ -13,6 +13,7 @@ __all__ = [
     "Transcript",
     "Uncovered",
     "calls_of",
+    "list_of",
     "read_call",
     "read_calls",
     "read_messages",

@@ -62,9 +62,14 @@ def _read(messages: object, tools: object, into: Builder) -> Transcript:
     return into.done(tools_text(tools))
 
 
+def list_of(body: Mapping[str, Any]) -> str | None:
+    """The key of a body, or of a trajectory, under which its list stands, if it has one."""
+    return next((key for key in ("contents", "messages", "input") if key in body), None)
+
+
 def _read_body(body: Mapping[str, Any], tools: object, into: Builder) -> Transcript:
     """The body of a request, or a trajectory."""
-    name = next((key for key in ("contents", "messages", "input") if key in body), None)
+    name = list_of(body)
     if name is None:
         expected = "a list of messages, or an object with 'messages', 'input' or 'contents'"
         raise TrajectoryError("messages", expected=expected, got=kind(body))
@@ -101,8 +106,14 @@ def _read_list(messages: object, name: str, into: Builder) -> None:
     if not isinstance(messages, list | tuple):
         raise TrajectoryError(name, expected="a list of messages", got=kind(messages))
     for index, message in enumerate(messages):
-        into.at = index
-        _read_one(message, f"{name}[{index}]", into)
+        into.at, where = index, f"{name}[{index}]"
+        try:
+            _read_one(message, where, into)
+        except TrajectoryError:
+            raise
+        except Exception as error:  # a host's object that fails when it is looked at
+            got = f"{type(message).__name__} that cannot be read ({type(error).__name__})"
+            raise TrajectoryError(where, expected=_EXPECTED, got=got) from error
 
 
 def _read_one(message: object, where: str, into: Builder) -> None:

@@ -22,10 +22,13 @@ def plain(value: object) -> Mapping[str, Any] | None:
     """A mapping as it is, an object of a client library as one (by its `model_dump`), else None."""
     if isinstance(value, Mapping):
         return value
-    dump = getattr(value, "model_dump", None)
-    if not callable(dump) or isinstance(value, type):
+    try:
+        dump = getattr(value, "model_dump", None)
+        if not callable(dump) or isinstance(value, type):
+            return None
+        found = dump(exclude_none=True)
+    except Exception:  # it only looks like one, or is broken
         return None
-    found = dump(exclude_none=True)
     return found if isinstance(found, Mapping) else None
 
 
@@ -47,15 +50,16 @@ def listed(value: object, where: str, expected: str) -> Sequence[Any]:
 
 
 def empty(value: object) -> bool:
-    """Whether nothing is lost with it."""
-    return value is None or value is False or value in ("", (), [], {})
+    """Whether nothing is lost with it. Asks no object that may have its own idea of being equal."""
+    nothing = isinstance(value, str | list | tuple | dict) and not value
+    return value is None or value is False or nothing
 
 
 def json_text(value: object, where: str) -> str:
     """A value as JSON, what JSON does not know as `str` prints it. Raises TrajectoryError."""
     try:
         return json.dumps(value, ensure_ascii=False, default=_other)
-    except (ValueError, RecursionError, TypeError) as error:
+    except Exception as error:  # too deep, cyclic, or an object whose own printing fails
         got = f"{kind(value)} that cannot be printed ({type(error).__name__})"
         raise TrajectoryError(where, expected="a value of JSON", got=got) from error
 
