@@ -392,3 +392,10 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_a_size_that_is_none(path: Path) -> None:
     with pytest.raises(ValueError, match="most_bytes"):
         AuditLog(path, most_bytes=0)
+
+
+def test_nobody_is_told_to_close_a_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(AuditError, match="another kind of file") as found:
+        AuditLog(tmp_path / "pipe")
+    assert "chmod" not in found.value.fix

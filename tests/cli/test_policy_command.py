@@ -55,6 +55,12 @@ def test_check(run: Callable[..., Ran], files: tuple[Path, Path], tmp_path: Path
     loose = tmp_path / "loose.toml"
     loose.write_text('version = 1\n[[tools]]\nmatch = "x"\nunsafe = "allow"\n')
     assert "tools[0].unsafe lets actions run" in run("policy", "check", loose).out
+    loose.write_text("version = 1\n[default]\nblock_from = 0.99\nunreadable = 'allow'\n")
+    said = " ".join(run("policy", "check", loose).out.split())
+    assert "default.block_from lets actions run that were not judged safe, below 0.99" in said
+    assert "default.unreadable lets actions run" in said
+    loose.write_text("version = 1\n[default]\nraise_from = 0.99\n")
+    assert "lets actions run" not in run("policy", "check", loose).out
 
 
 @pytest.mark.parametrize(

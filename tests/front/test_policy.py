@@ -219,3 +219,23 @@ def test_the_example_of_the_page_is_a_policy(tmp_path: Path) -> None:
     assert policy.settings("payments.send")[1].block_from == 0.2
     assert policy.settings("read_file")[1].unsure is Outcome.ALLOW
     assert policy.labels[0].outcome is Outcome.RAISE
+
+
+def test_limits_of_a_rule_and_of_the_default_together() -> None:
+    default = {"block_from": 0.2, "raise_from": 0.9}
+    late = {**GOOD, "default": default, "tools": [{"match": "x", "ask_from": 0.5}]}
+    with pytest.raises(
+        PolicyError, match=r"tools\[0\]\.ask_from: expected no more than block_from"
+    ):
+        parse_policy(late)
+    late["tools"] = [{"match": "x", "block_from": 0.95, "ask_from": 0.1}]
+    with pytest.raises(PolicyError, match=r"tools\[0\]\.block_from: expected no more than raise"):
+        parse_policy(late)
+    late["tools"] = [{"match": "x", "ask_from": 0.1}, {"match": "y", "unsure": "ask"}]
+    assert parse_policy(late).settings("x")[1].block_from == 0.2
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no file without an end")
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(PolicyError, match="at most"):
+        read_policy("/dev/zero")

@@ -70,3 +70,15 @@ def test_without_a_policy_only_safe_calls_run(engine: Any) -> None:
 
     with make_guard(engine) as guard:
         assert App(guard, Settings()).shared.gate.policy.default.unsafe == "block"
+
+
+def test_names_that_no_utf8_can_say_are_answered_too(client: Client) -> None:
+    odd = {"id": "\ud800", "name": "\udfff", "args": {"x": "\ud800"}}
+    for body in (
+        {"key": "\ud800", "messages": [{"role": "user", "content": "\ud800"}], "calls": [odd]},
+        {"key": "k", "messages": [*MESSAGES, {"role": "assistant", "tool_calls": [odd]}]},
+    ):
+        answer = client.post("/v1/decide", body)
+        assert answer.status == 200
+        (decision,) = answer.json["decisions"]
+        assert (decision["tool"], decision["call_id"]) == ("\udfff", "\ud800")

@@ -36,6 +36,18 @@ def test_a_folder_of_another_mode_is_refused(tmp_path: Path, bits: int, shared: 
     assert mode(folder) == bits
 
 
+def test_nobody_is_told_to_close_a_folder_that_is_everybodys(tmp_path: Path) -> None:
+    folder = tmp_path / "everybody"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    with (
+        pytest.raises(ServeError, match="new folder") as found,
+        unix_socket(folder / "a.sock", shared=False),
+    ):
+        pass
+    assert "chmod" not in found.value.fix
+
+
 def test_a_folder_below_one_that_others_can_write_is_refused(tmp_path: Path) -> None:
     open_to_all = tmp_path / "open"
     open_to_all.mkdir()
@@ -104,5 +116,8 @@ def test_tokens_are_private_and_long(tmp_path: Path) -> None:
         path.write_text(bad)
         with pytest.raises(ServeError, match="32"):
             read_token(path)
-    with pytest.raises(ServeError):
+    with pytest.raises(ServeError) as found:
         read_token(Path("/dev/null"))
+    assert "chmod" not in found.value.fix, "a device is not to be closed to everybody else"
+    with pytest.raises(ServeError, match=path.parent.name):
+        read_token(path.parent)

@@ -111,3 +111,13 @@ def test_times_have_bounds(value: Any) -> None:
         Fields({"ms": value}).milliseconds("ms", 10, 1000)
     assert Fields({}).milliseconds("ms", 10, 1000) == 10
     assert Fields({"ms": 7}).milliseconds("ms", 10, 1000) == 7
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, 10**400, -(10**400), 1e9, True, "5", [], float("nan")],
+    ids=lambda v: repr(v)[:9],
+)
+def test_times_that_no_clock_counts(value: Any) -> None:
+    with pytest.raises(Fault, match=r"body\.deadline_ms"):
+        Fields({"deadline_ms": value}).milliseconds("deadline_ms", 1.0, 1000.0)

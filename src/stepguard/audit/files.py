@@ -63,16 +63,16 @@ def open_active(path: Path, *, new: bool) -> int:
     except OSError as error:
         raise unusable(path, error) from error
     found = os.fstat(handle)
-    mode = stat.S_IMODE(found.st_mode)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or mode & 0o177:
+    mode, regular = stat.S_IMODE(found.st_mode), stat.S_ISREG(found.st_mode)
+    if not regular or found.st_uid != os.geteuid() or mode & 0o177:
         os.close(handle)
         raise AuditError(
             str(path),
             expected="a regular file of this user, of mode 0600",
-            got=f"mode {mode:04o} of user {found.st_uid}"
-            if stat.S_ISREG(found.st_mode)
-            else "another kind of file",
-            fix=f"Type: chmod 600 {path.name}, if nobody else has written it.",
+            got=f"mode {mode:04o} of user {found.st_uid}" if regular else "another kind of file",
+            fix=f"Type: chmod 600 {path.name}, if nobody else has written it."
+            if regular
+            else "Name a file.",
         )
     return handle
 

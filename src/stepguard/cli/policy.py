@@ -85,7 +85,12 @@ def openings(policy: Policy) -> list[str]:
     settings = [("default", policy.default)]
     settings += [policy.settings_of(index) for index in range(len(policy.tools))]
     for place, one in settings:
-        for name in ("unsafe", "unsure", "unavailable", "low_coverage"):
+        if one.below is not None:
+            name, limit = one.below
+            found.append(
+                f"{place}.{name} lets actions run that were not judged safe, below {limit:g}"
+            )
+        for name in ("unsafe", "unsure", "unavailable", "low_coverage", "unreadable"):
             if getattr(one, name) is Outcome.ALLOW:
                 found.append(f"{place}.{name} lets actions run that were not judged safe")
         for reason, outcome in one.reasons.items():

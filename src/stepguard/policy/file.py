@@ -29,12 +29,13 @@ def read_policy(path: str | Path) -> Policy:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)  # a device has no end
     except OSError as error:
         got = error.strerror or str(error)
         raise PolicyError(str(path), expected="a readable file", got=got) from error
     if len(data) > _MOST_BYTES:
-        raise PolicyError(str(path), expected=f"at most {_MOST_BYTES} bytes", got=str(len(data)))
+        raise PolicyError(str(path), expected=f"at most {_MOST_BYTES} bytes", got="more")
     try:
         text = data.decode("utf-8")
         value = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -75,7 +76,7 @@ class _Reader:
             deadline = self._number(data["deadline_ms"], "deadline_ms", 1.0, _MOST_MS)
         return Policy(
             default=Settings(**settings),
-            tools=tuple(self._tool(*one) for one in self._tables(data, "tools")),
+            tools=tuple(self._tool(*one, settings) for one in self._tables(data, "tools")),
             labels=tuple(self._label(*one) for one in self._tables(data, "labels")),
             deadline_ms=deadline,
         )
@@ -87,8 +88,8 @@ class _Reader:
             return []
         return [(one, f"{name}[{i}]") for i, one in enumerate(found)]
 
-    def _tool(self, value: object, where: str) -> ToolRule:
-        changes = self._settings(value, where, ("match",))
+    def _tool(self, value: object, where: str, default: Mapping[str, Any]) -> ToolRule:
+        changes = self._settings(value, where, ("match",), default)
         if not changes and not self.mistakes:
             self._wrong(where, "something that is different for these tools", "nothing")
         match = value.get("match") if isinstance(value, Mapping) else None
@@ -104,7 +105,13 @@ class _Reader:
         outcome = self._outcome(data.get("outcome"), f"{where}.outcome")
         return LabelRule(match=match, outcome=outcome, share=share, tools=tools)
 
-    def _settings(self, value: object, where: str, more: tuple[str, ...]) -> dict[str, Any]:
+    def _settings(
+        self,
+        value: object,
+        where: str,
+        more: tuple[str, ...],
+        default: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         data = self._object(value, where, (*more, *_OUTCOMES, *_NUMBERS, "reasons"))
         found: dict[str, Any] = {}
         for key in _OUTCOMES:
@@ -119,15 +126,19 @@ class _Reader:
                 Reason(name): self._outcome(outcome, f"{where}.reasons.{name}")
                 for name, outcome in reasons.items()
             }
-        self._order(found, where)
+        self._order(found, where, default or {})
         return found
 
-    def _order(self, found: Mapping[str, Any], where: str) -> None:
-        """A strict limit below a milder one would never let the milder one be reached."""
-        limits = [(k, found[k]) for k in ("ask_from", "block_from", "raise_from") if k in found]
+    def _order(self, found: Mapping[str, Any], where: str, default: Mapping[str, Any]) -> None:
+        """A strict limit below a milder one would never let the milder one be reached. Those that a
+        rule leaves out are the default's."""
+        every = {**default, **found}
+        limits = [(k, every[k]) for k in ("ask_from", "block_from", "raise_from") if k in every]
         for (mild, low), (strict, high) in pairwise(limits):
-            if high < low:
+            if high < low and strict in found:
                 self._wrong(f"{where}.{strict}", f"no less than {mild} ({low})", high)
+            elif high < low and mild in found:
+                self._wrong(f"{where}.{mild}", f"no more than {strict} ({high})", low)
 
     def _object(self, value: object, where: str, known: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):

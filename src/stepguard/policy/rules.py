@@ -50,6 +50,13 @@ class Settings:
         }
         return {o: (name, value) for o, (name, value) in found.items() if value is not None}
 
+    @property
+    def below(self) -> tuple[str, float] | None:
+        """The lowest limit, where what is below it is allowed; None where the status decides."""
+        if self.ask_from is None and self.block_from is None:
+            return None
+        return min(self.limits.values(), key=lambda limit: limit[1])
+
 
 @dataclass(frozen=True, kw_only=True)
 class ToolRule:
@@ -156,8 +163,8 @@ def _judged(verdict: Verdict, place: str, settings: Settings) -> _Found:
         for outcome, (name, limit) in settings.limits.items():
             if score >= limit:
                 return _Found(outcome, f"{place}.{name}", Cause.SCORE)
-        if settings.ask_from is not None or settings.block_from is not None:
-            return _Found(Outcome.ALLOW, f"{place}.{name}", Cause.NOTHING)
+        if settings.below is not None:
+            return _Found(Outcome.ALLOW, f"{place}.{settings.below[0]}", Cause.NOTHING)
     if verdict.status is Status.UNSAFE:
         return _Found(settings.unsafe, f"{place}.unsafe", Cause.UNSAFE)
     if verdict.status is Status.UNSURE:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from stepguard._version import __version__
@@ -18,6 +18,7 @@ from stepguard.audit import Recorder
 from stepguard.gate import Gate
 from stepguard.guard import Guard
 from stepguard.policy import Policy
+from stepguard.server.answer import Answer
 from stepguard.server.decide import Decisions
 from stepguard.server.faults import fault_of
 from stepguard.server.front import Front
@@ -109,7 +110,7 @@ class App:
             "calibrated": guard.calibrated,
             "trained": guard.trained,
         }
-        return JSONResponse(facts, 503 if closing else 200)
+        return Answer(facts, 503 if closing else 200)
 
     async def _metrics(self, _: Request) -> Response:
         metrics = self.shared.metrics

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -156,7 +155,7 @@ class Fields:
         if value is None:
             return default
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or not 0 < value <= most:
+        if not number or not 0 < value <= most:  # also for a NaN, and for what no float can hold
             raise self._fault(name, f"more than 0, at most {most:g}", repr(value)[:60])
         return float(value)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from stepguard.server.answer import Answer
 from stepguard.server.body import Fields, read_json
 from stepguard.server.shared import Shared, answering, owner_of
 
@@ -40,7 +41,7 @@ class Decisions:
         found = await shared.work.run(lambda: check(deadline_ms=due.left_ms))
         for decision in found:
             shared.metrics.decision(decision)
-        return JSONResponse({"decisions": [decision.to_dict() for decision in found]})
+        return Answer({"decisions": [decision.to_dict() for decision in found]})
 
     async def decided(self, request: Request) -> Response:
         """What became of calls that a person was asked about, or that ran all the same."""
@@ -48,14 +49,14 @@ class Decisions:
         calls, ran = fields.take("calls", None), fields.flag("ran")
         fields.done()
         await self._shared.work.run(partial(self._shared.gate.decided, key, calls, ran=ran))
-        return JSONResponse({})
+        return Answer({})
 
     async def forget(self, request: Request) -> Response:
         """Lets go of a conversation."""
         key, fields = await self._key(request)
         fields.done()
         await self._shared.work.run(partial(self._shared.gate.close, key))
-        return JSONResponse({})
+        return Answer({})
 
     async def _key(self, request: Request) -> tuple[str, Fields]:
         fields = Fields(await read_json(request, self._shared.settings))

@@ -6,7 +6,6 @@ import logging
 import math
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 
 from stepguard.errors import (
     EngineClosed,
@@ -16,6 +15,7 @@ from stepguard.errors import (
     TaxonomyError,
     VerdictError,
 )
+from stepguard.server.answer import Answer
 
 _log = logging.getLogger("stepguard.server")
 
@@ -48,7 +48,7 @@ class Fault(Exception):
         self.expected, self.got, self.hint = expected, got, hint
         self.retry_s, self.ends = retry_s, ends
 
-    def response(self) -> JSONResponse:
+    def response(self) -> Answer:
         """`ends` closes the connection, whose request was not read to its end."""
         headers = {}
         if self.retry_s is not None:
@@ -59,7 +59,7 @@ class Fault(Exception):
             headers["WWW-Authenticate"] = "Bearer"
         fields = {"type": self.kind, "where": self.where, "expected": self.expected}
         content = {"error": {**fields, "got": self.got, "hint": self.hint}}
-        return JSONResponse(content, self.status, headers)
+        return Answer(content, self.status, headers)
 
 
 def fault_of(error: Exception) -> Fault:

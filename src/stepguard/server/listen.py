@@ -69,12 +69,17 @@ def tcp_socket(port: int) -> Iterator[socket.socket]:
 
 def read_token(path: Path) -> str:
     """The token of a file that only its user can read. Raises ServeError, OSError."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        found = os.fstat(handle)
+        regular = stat.S_ISREG(found.st_mode)
+        if not regular or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            fix = f"chmod 600 {path}" if regular else "Write the token into a file of its own."
             expected = "a file that only you can read"
-            raise ServeError(str(path), expected=expected, got="another", fix=f"chmod 600 {path}")
-        token = file.read(4096).strip().decode("ascii", "replace")
+            raise ServeError(str(path), expected=expected, got="another", fix=fix)
+        token = os.read(handle, 4096).strip().decode("ascii", "replace")
+    finally:
+        os.close(handle)
     good = len(token) >= _LEAST_TOKEN and all(33 <= ord(sign) < 127 for sign in token)
     if not good:
         expected = f"at least {_LEAST_TOKEN} printable ASCII characters without blanks"
@@ -99,7 +104,9 @@ def _require_folder(folder: Path, mode: int) -> None:
     if not own or stat.S_IMODE(found.st_mode) != mode:
         expected = f"a folder of your own with mode {mode:04o}"
         got = f"uid {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
-        fix = f"Name a path in a new folder, or chmod {mode:o} {folder}."
+        fix = "Name a path in a new folder."
+        if own and not found.st_mode & stat.S_ISVTX:  # never a folder that is there for everybody
+            fix = f"Name a path in a new folder, or chmod {mode:o} {folder}."
         raise ServeError(str(folder), expected=expected, got=got, fix=fix)
     for above in folder.resolve().parents:
         # Who can rename a folder on the way can put another socket in place of ours.

@@ -6,10 +6,11 @@ import secrets
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from stepguard.prompt import Step
+from stepguard.server.answer import Answer
 from stepguard.server.body import Fields, read_json
 from stepguard.server.faults import Fault
 from stepguard.server.shared import Shared, answering, owner_of
@@ -60,7 +61,7 @@ class Moderations:
         name = f"stepguard-{shared.guard.manifest.sha256[:12]}"
         results = [_result(verdict) for verdict in verdicts]
         identity = f"modr-{secrets.token_hex(12)}"
-        return JSONResponse({"id": identity, "model": name, "results": results})
+        return Answer({"id": identity, "model": name, "results": results})
 
 
 def _inputs(value: object, most: int) -> list[Any]:

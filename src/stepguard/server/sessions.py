@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any, cast
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from stepguard.errors import VerdictError
 from stepguard.prompt import Step
+from stepguard.server.answer import Answer
 from stepguard.server.body import Fields, read_json
 from stepguard.server.events import Event, EventStream
 from stepguard.server.faults import Fault
@@ -68,7 +69,7 @@ class SessionEndpoints:
         talk = await self._shared.talks.open(owner_of(request), make)
         data = {"session": talk.id, "idle_s": self._shared.settings.idle_s}
         if "text/event-stream" not in request.headers.get("accept", ""):
-            return JSONResponse(data, 201)
+            return Answer(data, 201)
         talk.bound = True
         ended = partial(self._shared.talks.close, talk)
         return EventStream(talk.events, first=Event(0, "opened", data), ended=ended)
@@ -76,7 +77,7 @@ class SessionEndpoints:
     async def close(self, request: Request) -> Response:
         """Closes a session."""
         await self._shared.talks.close(self._talk(request))
-        return JSONResponse({})
+        return Answer({})
 
     async def events(self, request: Request) -> Response:
         """The session's events after `Last-Event-ID`, and then as they come."""
@@ -94,7 +95,7 @@ class SessionEndpoints:
             raise Fault(404, "NoSuchCall", "the path", expected=expected, got=repr(name)[:60])
         talk = self._talk(request)
         fields = Fields(await read_json(request, self._shared.settings))
-        return JSONResponse(await self._calls[name](talk, fields))
+        return Answer(await self._calls[name](talk, fields))
 
     def _talk(self, request: Request) -> Talk:
         return self._shared.talks.get(request.path_params["id"], owner_of(request))
