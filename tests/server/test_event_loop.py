@@ -32,7 +32,8 @@ GIANTS = {
     "a list of messages": ("/v1/decide", filled("messages", MESSAGE, {"key": "k"}), 200),
     "numbers": ("/v1/decide", filled("messages", b"1", {"key": "k"}), 413),
     "strings": ("/v1/decide", filled("messages", b'""', {"key": "k"}), 413),
-    "lists": ("/v1/hooks/codex", filled("tool_response", b"[]", HOOK), 413),
+    "lists": ("/v1/decide", filled("messages", b"[]", {"key": "k"}), 413),
+    "a result of lists": ("/v1/hooks/codex", filled("tool_response", b"[]", HOOK), 200),
     "texts": ("/v1/hooks/codex", filled("tool_response", b'"' + b"x" * 60 + b'"', HOOK), 200),
     "one text": ("/v1/moderations", b'{"input": "' + b"x" * (MIB - 20) + b'"}', 200),
 }

@@ -29,15 +29,25 @@ async def read_json(request: Request, settings: Settings) -> dict[str, Any]:
     return await read_as(dict, request, settings)
 
 
-async def read_as(make: Callable[[dict[str, Any]], _T], request: Request, settings: Settings) -> _T:
+async def read_as(
+    make: Callable[[dict[str, Any]], _T],
+    request: Request,
+    settings: Settings,
+    *,
+    most: int | None = None,
+    shorten: Callable[[bytes, Settings], bytes] = lambda body, _: body,
+) -> _T:
     """What is made of the JSON object of a request's body, on a thread where it may take long.
-    Raises what `read_json` and `make` raise."""
+
+    most: its longest body, where that is not the usual one. shorten: makes one of the usual length
+    of it. Raises what `read_json`, `shorten` and `make` raise.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         got = kind[:60] or "none"
         raise Fault(415, "WrongContentType", "Content-Type", expected="application/json", got=got)
     try:
-        body = await asyncio.wait_for(_read(request, settings.body_bytes), settings.read_s)
+        body = await asyncio.wait_for(_read(request, most or settings.body_bytes), settings.read_s)
     except TimeoutError:
         expected = f"all of it within {settings.read_s:g} s"
         raise Fault(408, "TooSlow", "the body", expected=expected, ends=True) from None
@@ -45,7 +55,7 @@ async def read_as(make: Callable[[dict[str, Any]], _T], request: Request, settin
         raise Fault(400, "Malformed", "the body", got="the end of the connection") from None
 
     def read() -> _T:
-        return make(parse(body, settings.depth, settings.values))
+        return make(parse(shorten(body, settings), settings.depth, settings.values))
 
     return read() if len(body) <= _INLINE else await asyncio.to_thread(read)
 

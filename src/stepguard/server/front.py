@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stepguard.server.body import too_large
 from stepguard.server.faults import Fault
-from stepguard.server.shared import Shared
+from stepguard.server.shared import HOOKS, Shared
 
 # Asked by whoever watches the server, also while it ends.
 _ALWAYS = ("/health", "/metrics")
@@ -48,7 +48,9 @@ class Front:
         if token is not None:
             _require_host(scope, headers)
             _require_token(headers, token)
-        most, length = self._shared.settings.body_bytes, headers.get("content-length", "0")
+        settings, length = self._shared.settings, headers.get("content-length", "0")
+        hook = scope["path"].startswith(f"{HOOKS}/")
+        most = max(settings.hook_bytes, settings.body_bytes) if hook else settings.body_bytes
         if not (length.isascii() and length.isdigit()) or len(length) > 18 or int(length) > most:
             raise too_large(most)
         if scope["path"] not in _ALWAYS:

@@ -57,7 +57,8 @@ class HookEvent:
             return cls("act", session, agent, step, tool, call, marked=marked)
         answer = "tool_response" if name == "PostToolUse" else "error"
         result = _there(value, answer)
-        told = result if answer == "tool_response" else {"error": result}
+        parts = isinstance(result, list)  # of one that was cut, too
+        told = result if answer == "tool_response" or parts else {"error": result}
         return cls("done", session, agent, step, tool, call, Step.environment(told))
 
 

@@ -14,9 +14,10 @@ from stepguard.policy import Decision, Outcome
 from stepguard.prompt import Step
 from stepguard.server.body import Fields, read_as
 from stepguard.server.hook_answers import NO_OPINION, Host, Said, encode
+from stepguard.server.hook_bodies import shortened
 from stepguard.server.hook_events import HookEvent
 from stepguard.server.hook_talks import HookTalks, Key
-from stepguard.server.shared import Shared, answering, owner_of
+from stepguard.server.shared import HOOKS, Shared, answering, owner_of
 from stepguard.server.work import Due
 from stepguard.taxonomy import Verdict
 
@@ -39,13 +40,16 @@ class Hooks:
     def routes(self) -> list[Route]:
         """The endpoints."""
         return [
-            Route(f"/v1/hooks/{host}", answering(partial(self.hear, host)), methods=["POST"])
+            Route(f"{HOOKS}/{host}", answering(partial(self.hear, host)), methods=["POST"])
             for host in _HOSTS
         ]
 
     async def hear(self, host: Host, request: Request) -> Response:
         """One event. Only a call that is about to run gets an answer other than "no opinion"."""
-        event = await read_as(HookEvent.of, request, self._shared.settings)
+        settings = self._shared.settings
+        event = await read_as(
+            HookEvent.of, request, settings, most=settings.hook_bytes, shorten=shortened
+        )
         if event.marked:
             return Response(encode(host, "deny", BLOCKED), media_type="application/json")
         key = (host, owner_of(request), event.session, event.agent)

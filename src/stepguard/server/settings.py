@@ -25,6 +25,9 @@ class Settings:
     """The same for sessions of hooks, whose hosts have no way to open them again."""
     body_bytes: int = 1 << 20
     """Longest body of a request."""
+    hook_bytes: int = 16 << 20
+    """Longest event of a hook, as long as the client sends one. Of results in it that are too large
+    to be read, a part is read."""
     values: int = 20_000
     """Most values in the JSON of a request. So many are read, or written as text again, in some 10
     ms, and the interpreter does nothing else meanwhile."""

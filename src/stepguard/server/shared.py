@@ -20,6 +20,7 @@ from stepguard.server.work import Due, Work
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+HOOKS = "/v1/hooks"
 UID = "uid:"  # in front of the peer's uid, where a connection came over the Unix socket
 
 
