@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from stepguard.errors import TrajectoryError
 from stepguard.messages.values import json_text
 
 _ROLES = {"user": "user", "system": "system"}
@@ -159,8 +160,16 @@ def _result(call: object, result: object) -> list[Any]:
 
 def _answer(call_id: object, value: object) -> dict[str, Any]:
     parts = isinstance(value, list) and value and all(map(_is_part, value))
-    text = value if parts or isinstance(value, str) else json_text(value, "tool_result")
-    return {"role": "tool", "tool_call_id": call_id, "content": text}
+    content = value if parts or isinstance(value, str) else _printed(value)
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def _printed(value: object) -> object:
+    """As JSON; what cannot be printed has come back all the same, and is a part without text."""
+    try:
+        return json_text(value, "tool_result")
+    except TrajectoryError:
+        return [{"type": "unprintable"}]
 
 
 def _message(message: Any) -> list[Any]:
