@@ -10,6 +10,7 @@ from stepguard.bench.arguments import count
 from stepguard.bench.cli_cold import add_cold_parser
 from stepguard.bench.cli_kernels import add_kernels_parser
 from stepguard.bench.cli_latency import add_latency_parser, add_prefill_parser
+from stepguard.bench.cli_pairs import add_pairs_parser
 from stepguard.bench.cli_quality import add_quality_parser
 from stepguard.bench.cli_shapes import add_shape_parsers
 from stepguard.bench.cli_sizes import add_sizes_parser
@@ -67,6 +68,7 @@ def add_parsers(commands: Any) -> None:
     _add_growth(commands)
     _add_neighbours(commands)
     add_quality_parser(commands)
+    add_pairs_parser(commands)
     add_latency_parser(commands)
     add_prefill_parser(commands)
     add_throughput_parser(commands)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stepguard.errors import ExportError, ModelFormatError
 
 from .safetensors_header import read_safetensors
@@ -43,8 +45,14 @@ class LowRank:
     scale: float
 
     def rows(self, begin: int, end: int) -> Floats:
-        """Rows begin..end of the difference, float32 [end - begin, k]."""
-        return self.b[begin:end] @ self.a * self.scale
+        """Rows begin..end of the difference, float32 [end - begin, k].
+
+        Summed in float64. Values of fp16 are whole multiples of 2^-24, so that their products and
+        the sums of those are exact there (below 2^5): an adapter that is kept in fp16 gives the
+        same bits on every machine, in whatever order its BLAS adds.
+        """
+        exact = self.b[begin:end].astype(np.float64) @ self.a.astype(np.float64)
+        return (exact * self.scale).astype(np.float32)
 
 
 def read_adapter(folder: Path) -> dict[str, LowRank]:

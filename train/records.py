@@ -33,7 +33,7 @@ class Record:
     record alone where the file says nothing. first_unsafe: index of the first unsafe step, the
     rounds joined; None where it is not known, or the record is safe. sha256: of its JSON. labels:
     pairs of a taxonomy's dimension and its label, as far as the file names them. meta: what the
-    file says besides.
+    file says besides. licence: of the record, "" where it does not say.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Record:
     sha256: str
     labels: tuple[tuple[str, str], ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    licence: str = field(default="", compare=False)
 
     def label_of(self, dimension: str) -> str | None:
         """Its label of a dimension, as a taxonomy or as records call it; None if not known."""
@@ -127,6 +128,7 @@ def _record(trajectory: Trajectory, value: Mapping[str, Any], where: str, file: 
         sha256=digest.hexdigest(),
         labels=_labels(value, where),
         meta=meta if isinstance(meta, Mapping) else {},
+        licence=str(value.get("license") or ""),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from stepguard import followed
 from stepguard.background import Background
+from stepguard.default_guard import installed
 from stepguard.errors import TrajectoryError
 from stepguard.escalation import Escalation
 from stepguard.follow_up import FollowUp
@@ -61,7 +62,7 @@ class Guard:
     @classmethod
     def load(
         cls,
-        path: str | Path,
+        path: str | Path | None = None,
         *,
         isa: str | None = None,
         threads: int | None = None,
@@ -86,7 +87,8 @@ class Guard:
         """Opens a model directory, after checking that its files are those of its manifest.
 
         Args:
-            path: the folder that `stepguard export` wrote.
+            path: the folder that `stepguard export` wrote; None takes the guard that comes with
+                stepguard, where `stepguard default install` has put it.
             isa: kernel table; None takes the variable STEPGUARD_ISA, or the best of this CPU.
             threads: threads of a forward pass; None leaves a core to the agent where it can.
             kv: type of the KV pages, "fp16" or "fp32"; None takes the manifest's.
@@ -128,17 +130,19 @@ class Guard:
                 when the guard is closed.
 
         Raises:
-            ModelFormatError, ModelTamperedError: the folder cannot be used as it is.
+            ModelFormatError, ModelTamperedError: the folder cannot be used as it is, or the default
+                guard is not installed.
             PromptError, TokenizerError, TaxonomyError: its prompt, tokenizer or labels cannot, or
                 it has no such mode.
             RuntimeMissingError: no usable ONNX Runtime, or no such kernel table; with "cuda" also:
                 no GPU, or something that it needs, its memory included.
             ValueError: an argument is out of range.
         """
+        folder = installed() if path is None else Path(path)
         helpers = open_helpers(diagnoser, larger)
         before = Screen.of(screen, ort_library)
         opened = open_guard(
-            Path(path),
+            folder,
             Wanted(taxonomy, give_way, save_prefix, mode, rationale_limit, escalate),
             isa=isa,
             threads=threads,
@@ -193,9 +197,13 @@ class Guard:
     def trained(self) -> bool:
         """False when nothing says that this model ever learned to judge.
 
-        An official prompt belongs to a trained checkpoint; calibration and heads come from labels.
+        An official prompt belongs to a trained checkpoint; calibration and heads come from labels,
+        and so do the adapters that are merged for a guard.
         """
-        return self.prompt.official or bool(self.manifest.calibration or self.manifest.heads)
+        found = self.manifest
+        return self.prompt.official or bool(
+            found.calibration or found.heads or found.origin.adapter
+        )
 
     def require_labels(self) -> None:
         """Raises TaxonomyError for a guard that was exported without labels of a diagnosis, and has

@@ -6,11 +6,15 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stepguard.cli import export as export_command
+from stepguard.manifest import Manifest
 from tests.cli.ran import Ran
 from tests.export.tiny import make_checkpoint
+from tests.front.manifests import sample
 
 Run = Callable[..., Ran]
 
@@ -45,3 +49,29 @@ def test_a_terminal_shows_a_bar(
     ran = run("export", checkpoint, tmp_path / "model")
     seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ran.err)
     assert re.search(r"━ *(\d+\.\d/\d+\.\d|\d+/\d+) [kM]?B", seen)
+
+
+def test_the_options_of_export(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported: list[dict[str, Any]] = []
+
+    def export(_: Path, __: Path, **options: Any) -> Manifest:
+        exported.append(options)
+        return Manifest.from_dict(sample())
+
+    monkeypatch.setattr(export_command, "export_with_bar", export)
+    words = ["CKPT", "OUT", "--quant", "int4", "--prompt", "P", "--adapter", "A", "--force"]
+    asked = ["--prompt-taxonomy", "T", "--answer", "word", "--mode", "rationale"]
+    asked += ["--taxonomy", "all"]
+    assert run("export", *words, *asked, "--thinking", "on", "--rationale", "off").status == 0
+    assert run("export", "CKPT", "OUT", "--template", "short", "--json").status == 0
+    nothing = dict.fromkeys(
+        ("prompt", "template", "adapter", "prompt_taxonomy", "answer", "mode", "thinking",
+         "rationale", "taxonomy")
+    )  # fmt: skip
+    given = {"prompt": "P", "adapter": "A", "prompt_taxonomy": "T", "answer": "word"}
+    given |= {"mode": "rationale", "thinking": True, "rationale": False}
+    given |= {"taxonomy": "all"}
+    assert exported == [
+        {**nothing, **given, "quant": "int4", "overwrite": True},
+        {**nothing, "quant": "auto", "template": "short", "overwrite": False},
+    ]

@@ -20,6 +20,7 @@ from rich.table import Table
 from stepguard.audit import AuditLog
 from stepguard.cli import calibrate, head, info
 from stepguard.cli.show import console
+from stepguard.default_guard import read_kept
 from stepguard.guard import Guard
 from stepguard.manifest import FILE, Manifest
 from stepguard.prompt import place_fields
@@ -276,7 +277,9 @@ def default_path(at: Place) -> Ran:
 
 
 def default_exported(at: Place) -> Ran:
-    at.patch.setattr("stepguard.cli.default.PACKAGE", WORDS)
+    kept = read_kept()
+    planted = replace(kept, base=replace(kept.base, package=WORDS))
+    at.patch.setattr("stepguard.cli.default.read_kept", lambda: planted)
     return at.run("default", "export", at.folder / "out")
 
 
@@ -423,6 +426,7 @@ def test_everything_goes_through_these_doors() -> None:
     assert prints == {
         "src/stepguard/cli/__init__.py",  # one line of an error, escaped
         "src/stepguard/cli/default.py",  # the same
+        "src/stepguard/cli/default_make.py",  # the command that it runs, escaped
         "src/stepguard/cli/moderate.py",  # a fixed note
         "src/stepguard/cli/serve.py",  # the same, and where it listens, escaped
         "src/stepguard/cli/screen.py",  # what it is at, escaped, and JSON

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from stepguard.errors import ExportError, ModelFormatError
 from stepguard.export import export_model
-from stepguard.export.lora import read_adapter
+from stepguard.export.lora import LowRank, read_adapter
 from tests.export.adapters import write_adapter
 from tests.export.gguf_files import Kind, write_gguf
 from tests.export.interpret import Directory
@@ -51,6 +51,26 @@ def test_equal_to_a_dense_merge(tmp_path: Path, rslora: bool, scale: float) -> N
         np.testing.assert_allclose(a.tensors[name], value, rtol=0, atol=2e-6)
     plain = load_file(folder / "model.safetensors")["model.layers.0.self_attn.q_proj.weight"]
     assert np.abs(a.dense(a.model.graph.node[2])[:60] - plain).max() > 0.1
+
+
+def test_an_fp16_adapter_gives_the_same_bits_in_every_order() -> None:
+    generator = np.random.default_rng(5)
+    b, a = (
+        (generator.standard_normal(size) * 10.0 ** generator.integers(-6, 1, size))
+        .astype(np.float16)
+        .astype(np.float32)
+        for size in ((40, 16), (16, 56))
+    )
+    rows = LowRank(b, a, 2.0).rows(3, 40)
+    assert rows.dtype == np.float32
+    # The exact sums: whole numbers of 2^-48 in Python's integers.
+    whole_b, whole_a = ([[int(v * 2**24) for v in row] for row in m.tolist()] for m in (b, a))
+    for i, j in ((0, 0), (7, 11), (36, 55)):
+        exact = sum(whole_b[i + 3][r] * whole_a[r][j] for r in range(16))
+        assert rows[i, j] == np.float32(2.0 * exact / 2**48)
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(16)
+        assert np.array_equal(LowRank(b[:, order], a[order], 2.0).rows(3, 40), rows)
 
 
 def test_a_permuted_gguf_file_merges_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

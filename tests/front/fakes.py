@@ -179,7 +179,8 @@ def make_guard(
 ) -> Guard:
     """A guard on a fake engine; `changes` are entries of the manifest."""
     prompt = prompt or make_prompt()
-    bare = {"prompt": prompt.to_manifest(), "calibration": [], "heads": {}}
+    origin = {**sample()["origin"], "adapter": None}
+    bare = {"prompt": prompt.to_manifest(), "calibration": [], "heads": {}, "origin": origin}
     value = {**sample(), **bare, **changes}
     manifest = Manifest.from_dict(value)
     encoder = Encoder(prompt, byte_tokenizer())

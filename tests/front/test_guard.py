@@ -174,6 +174,7 @@ def test_a_closed_guard(guard: Guard, engine: FakeEngine) -> None:
 def test_what_it_says_of_itself(guard: Guard) -> None:
     assert (guard.isa, guard.threads, guard.kv, guard.trained) == ("fake", 1, "fp32", False)
     assert make_guard(FakeEngine(), heads=sample()["heads"]).trained
+    assert make_guard(FakeEngine(), origin=sample()["origin"]).trained  # with an adapter
 
 
 def test_a_prefix_that_cannot_be_read() -> None:

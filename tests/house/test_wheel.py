@@ -67,6 +67,10 @@ def test_the_wheel_holds_every_module_and_the_types(
         if path.endswith((".py", ".pyi")) and path.startswith(("src/", *ROOMS))
     }
     assert sorted(expected - names) == []
+    kept = "src/stepguard/default_guard/"
+    data = {name.removeprefix("src/") for name in project_files if name.startswith(kept)}
+    data.add("stepguard/default_guard/stepguard-default/adapter_model.safetensors")
+    assert sorted(data - names) == []
     licences = {Path(name).name for name in names if ".dist-info/licenses/" in name}
     assert licences == {"LICENSE", "NOTICE"}
 

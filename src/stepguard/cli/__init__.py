@@ -53,7 +53,8 @@ A verdict before every action of an LLM agent, in the agent's own process.
   stepguard audit verify LOG                      see whether a log of decisions is whole
   stepguard info                                  see what this machine runs it with
 
-No checkpoint at hand? `stepguard default install` fetches a small base model to try the road with.
+No checkpoint at hand? `stepguard default install` makes the small guard that comes with stepguard;
+`default` names it in place of OUT.
 Every command explains itself: stepguard moderate --help
 """
 

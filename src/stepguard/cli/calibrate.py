@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from stepguard.cli.load import add_settings, load_guard
+from stepguard.cli.load import add_model, add_settings, load_guard
 from stepguard.cli.progress import progress_bar
 from stepguard.cli.show import add_json, console, formatted, grid, plain, print_json
 from stepguard.extras import needs
@@ -36,7 +36,7 @@ Needs the packages of: pip install 'stepguard[train]'
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = commands.add_parser("calibrate", help="scores to promises", **formatted(_DESCRIPTION))
-    parser.add_argument("model", metavar="OUT", help="a model directory")
+    add_model(parser)
     parser.add_argument("data", nargs="+", type=Path, help=".jsonl or .jsonl.gz files")
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--target-fnr", type=_share, metavar="P", help="of missed trajectories")

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from stepguard.cli.load import add_engine, load_guard
+from stepguard.cli.load import add_engine, add_model, load_guard
 from stepguard.cli.progress import progress_bar
 from stepguard.cli.show import add_json, console, formatted, grid, plain, print_json
 from stepguard.extras import needs
@@ -40,7 +40,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     parser = actions.add_parser("fit", help="from labelled records", **formatted(_DESCRIPTION))
-    parser.add_argument("model", metavar="OUT", help="a model directory")
+    add_model(parser)
     parser.add_argument("data", nargs="+", type=Path, help=".jsonl or .jsonl.gz files")
     text = "one layer, or a hidden one of 32 units (%(default)s)"
     parser.add_argument("--kind", choices=["logistic", "mlp"], default="logistic", help=text)

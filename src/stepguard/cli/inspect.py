@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
+from stepguard.cli.load import add_model
 from stepguard.cli.show import add_json, console, formatted, grid, plain, plain_lines, print_json
 from stepguard.integrity import verify
 from stepguard.manifest import Manifest, load
@@ -37,7 +38,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         epilog=_EPILOG,
         **formatted(_DESCRIPTION),
     )
-    parser.add_argument("model", metavar="OUT", help="a model directory")
+    add_model(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 

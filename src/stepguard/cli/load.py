@@ -6,11 +6,29 @@ import argparse
 from typing import Any
 
 from stepguard.cli.show import add_activations
+from stepguard.default_guard import installed
 from stepguard.errors import StepguardError
 from stepguard.guard import Guard
 from stepguard.heads import HEAD
 from stepguard.prompt import MODES
 from stepguard.runtime import DEVICES
+
+
+def model_folder(text: str) -> str:
+    """The type of an argument that names a model directory; `default` is the default guard's.
+
+    Raises:
+        ModelFormatError: that one is not installed.
+    """
+    return str(installed()) if text == "default" else text
+
+
+def add_model(
+    parser: argparse._ActionsContainer, name: str = "model", text: str = "", **more: Any
+) -> None:
+    """The argument that names the model directory."""
+    text = f"a model directory{text}, or `default` for the guard that comes with stepguard"
+    parser.add_argument(name, metavar="OUT", type=model_folder, help=text, **more)
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from stepguard.audit import AuditLog, Recorder
 from stepguard.cli import report, stream
-from stepguard.cli.load import add_settings, load_guard
+from stepguard.cli.load import add_model, add_settings, load_guard
 from stepguard.cli.log import add_audit, open_log
 from stepguard.cli.progress import progress_bar
 from stepguard.cli.saved import UNTRAINED, exit_status, model_facts, to_object
@@ -91,7 +91,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "moderate", help="judge a trajectory", epilog=_EPILOG, **formatted(_DESCRIPTION)
     )
-    parser.add_argument("model", metavar="OUT", help="a model directory")
+    add_model(parser)
     parser.add_argument("trajectory", help=".json, .jsonl or .jsonl.gz, or - for a stream")
     add_json(parser)
     parser.add_argument(

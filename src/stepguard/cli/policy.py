@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stepguard.audit import Recorder
-from stepguard.cli.load import add_settings, load_guard
+from stepguard.cli.load import add_model, add_settings, load_guard
 from stepguard.cli.log import add_audit, open_log
 from stepguard.cli.show import add_json, console, formatted, plain, print_json, status_text
 from stepguard.files import read_values
@@ -58,7 +58,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     test = words.add_parser("test", help="show what a policy makes of a trajectory")
     test.add_argument("policy", metavar="FILE", help=".toml or .json")
     test.add_argument("trajectory", help=".json, .jsonl or .jsonl.gz")
-    test.add_argument("--model", metavar="OUT", required=True, help="a model directory")
+    add_model(test, "--model", required=True)
     add_audit(test)
     add_json(test)
     add_settings(test)

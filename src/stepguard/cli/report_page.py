@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stepguard.cli.load import add_settings, load_guard
+from stepguard.cli.load import add_model, add_settings, load_guard
 from stepguard.cli.progress import progress_bar
 from stepguard.cli.saved import UNTRAINED, model_facts, to_object
 from stepguard.cli.show import formatted
@@ -47,7 +47,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "-o", "--out", required=True, type=Path, metavar="PAGE", help="an .html file"
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", metavar="OUT", help="a model directory, which judges now")
+    add_model(source, "--model", ", which judges now")
     source.add_argument("--verdicts", metavar="FILE", help="what `moderate --json` printed")
     parser.add_argument(
         "--number", type=_count, metavar="N", help="which trajectory of a .jsonl file, from 1"

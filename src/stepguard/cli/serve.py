@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stepguard.audit import Recorder
-from stepguard.cli.load import add_settings, load_guard
+from stepguard.cli.load import add_model, add_settings, load_guard
 from stepguard.cli.log import add_audit, open_log
 from stepguard.cli.saved import UNTRAINED
 from stepguard.cli.show import formatted, plain
@@ -45,7 +45,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     help_text = "serve a guard to many agents"
     parser = commands.add_parser("serve", help=help_text, epilog=_EPILOG, **formatted(_DESCRIPTION))
-    parser.add_argument("model", metavar="OUT", help="a model directory")
+    add_model(parser)
     parser.add_argument(
         "--socket", type=Path, metavar="PATH", help="of the Unix socket, in a folder of your own"
     )

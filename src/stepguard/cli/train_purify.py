@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from stepguard.cli.head import question_mode_of
-from stepguard.cli.load import add_engine, load_guard
+from stepguard.cli.load import add_engine, add_model, load_guard
 from stepguard.cli.progress import progress_bar
 from stepguard.cli.show import add_json, console, formatted, plain, print_json
 from stepguard.extras import needs
@@ -39,7 +39,7 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     from stepguard.train.influence import METHODS
 
     parser = actions.add_parser("purify", help="harmful records", **formatted(_DESCRIPTION))
-    parser.add_argument("model", metavar="OUT", help="a model directory")
+    add_model(parser)
     parser.add_argument("data", nargs="+", type=Path, help=".jsonl or .jsonl.gz files")
     text = "records whose loss counts; none of their families is ranked"
     parser.add_argument(
