@@ -56,8 +56,10 @@ def test_an_export_that_fails_is_said(
 
 
 @pytest.mark.parametrize("name", ["smollm2-135m", "qwen3.5-4b"])
-def test_it_answers_as_ours_does(small: dict[str, GuardShape], name: str, tmp_path: Path) -> None:
-    """A question leaves no trace: the same step again gives the same, as does reading again."""
+def test_a_question_leaves_no_trace(
+    small: dict[str, GuardShape], name: str, tmp_path: Path
+) -> None:
+    """The same step again gives the same, as does reading again."""
     pytest.importorskip("openvino")
     pytest.importorskip("optimum.intel")
     write_hugging_face(small[name], tmp_path / "folder", 0, None)
