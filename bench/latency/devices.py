@@ -11,7 +11,10 @@ from stepguard.bench.machine import Setup
 from stepguard.runtime import active_isa, find_onnxruntime
 
 DEVICES = ("cpu", "cuda")
-_CPU_ONLY = {"genai": "measured on the CPU only: the wheel onnxruntime-genai computes there"}
+_CPU_ONLY = {
+    "genai": "measured on the CPU only: the wheel onnxruntime-genai computes there",
+    "openvino": "measured on the CPU only: it knows no GPUs of NVIDIA",
+}
 # Servers that only run on a GPU. What they give of a prompt are the likeliest tokens, so that their
 # logits cannot be compared with ours, and no time counts without that.
 _SERVERS = ("vllm", "sglang")

@@ -22,6 +22,7 @@ PEERS = {
     "genai": "genai",
     "llama.cpp": "llama",
     "transformers": "torch_peer",
+    "openvino": "openvino_peer",
 }
 
 

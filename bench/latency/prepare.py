@@ -16,6 +16,11 @@ from stepguard.errors import StepguardError
 
 Progress = Callable[[str, int, int], None]
 _BUILDER = "onnxruntime_genai.models.builder"
+_EXPORTER = "stepguard.bench.latency.openvino_export"
+FIX_OPENVINO = (
+    "Make its files with the same --work in an environment with optimum-intel and, for Qwen3.5, "
+    "transformers 5.2; see docs/performance.md"
+)
 _BUILDER_OPTIONS = ["block_size=32", "is_symmetric=true", "accuracy_level=4", "prune_lm_head=true"]
 
 
@@ -37,6 +42,8 @@ def prepare(name: str, shape: GuardShape, work: Path, seed: int, progress: Progr
     )
     if name == "transformers":
         return folder
+    if name == "openvino":
+        return _made(work / f"{stem}-openvino", lambda out: _export_openvino(folder, out))
     return _made(work / f"{stem}-genai", lambda out: _build_genai(folder, out))
 
 
@@ -70,12 +77,25 @@ def _made(path: Path, make: Callable[[Path], None]) -> Path:
 def _build_genai(checkpoint: Path, out: Path) -> None:
     cache = out.with_name(out.name + ".cache")
     words = ["-i", checkpoint, "-o", out, "-p", "int4", "-e", "cpu", "-c", cache]
-    command = [sys.executable, "-m", _BUILDER, *map(str, words)]
-    command += ["--extra_options", *_BUILDER_OPTIONS]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    trouble = _run(_BUILDER, [*map(str, words), "--extra_options", *_BUILDER_OPTIONS])
     shutil.rmtree(cache, ignore_errors=True)
+    if trouble:
+        kind = MissingPeer if "ModuleNotFoundError" in trouble else StepguardError
+        raise kind(_BUILDER, expected="a model", got=trouble, fix=FIX)
+
+
+def _export_openvino(checkpoint: Path, out: Path) -> None:
+    """Its exporter takes some shapes with some versions of transformers only: that is said, and
+    the other engines are measured."""
+    trouble = _run(_EXPORTER, [str(checkpoint), str(out)])
+    if trouble:
+        raise MissingPeer(_EXPORTER, expected="a model", got=trouble, fix=FIX_OPENVINO)
+
+
+def _run(module: str, words: list[str]) -> str:
+    """The last line of what a failing module said; empty when it did its work."""
+    command = [sys.executable, "-m", module, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
-        return
-    last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-    kind = MissingPeer if "ModuleNotFoundError" in done.stderr else StepguardError
-    raise kind(_BUILDER, expected="a model", got=last, fix=FIX)
+        return ""
+    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]

@@ -144,7 +144,9 @@ class Remote:
         if "error" in answer:
             if answer["missing"]:
                 got = answer["error"]
-                raise MissingPeer(self.name, expected="an engine", got=got, fix=FIX)
+                extra = "openvino" if self.name == "openvino" else "peers"
+                fix = FIX.replace("peers", extra)
+                raise MissingPeer(self.name, expected="an engine", got=got, fix=fix)
             raise StepguardError(self.name, expected="an answer", got=answer["error"])
         return answer
 

@@ -83,12 +83,12 @@ def test_another_device_is_wrong_usage(name: str, capsys: pytest.CaptureFixture[
 
 
 def test_peers_of_a_device() -> None:
-    names = ["genai", "llama.cpp", "transformers"]
+    names = ["genai", "llama.cpp", "transformers", "openvino"]
     assert peers_on("cpu", names) == (names, {})
     there = {"vllm": "0.11.0"}
     found, reasons = peers_on("cuda", names, there.get)
     assert found == ["llama.cpp", "transformers"]
-    assert reasons.keys() == {"genai", "vllm", "sglang"}
+    assert reasons.keys() == {"genai", "openvino", "vllm", "sglang"}
     assert "CPU only" in reasons["genai"]
     assert reasons["vllm"].startswith("0.11.0 is installed: it gives no logits")
     assert reasons["sglang"] == "not installed"

@@ -108,7 +108,8 @@ def test_no_time_for_engines_that_compute_something_else() -> None:
 
 def test_arguments() -> None:
     assert parse_counts("16,64") == [16, 64]
-    assert parse_question("binary") == 26
+    names = ("24", "binary", "unified", "coarse")
+    assert [parse_question(name) for name in names] == [24, 26, 19, 277]
     assert parse_question("5") == 5
     assert parse_peers("none") == []
     assert parse_peers("genai,llama.cpp") == ["genai", "llama.cpp"]
@@ -243,6 +244,7 @@ def test_the_command(
         "genai",
         "llama.cpp",
         "transformers",
+        "openvino",
     }
     assert len(report["cases"]) == 4
     for case in report["cases"]:
