@@ -66,9 +66,9 @@ def test_what_is_kept_agrees_with_itself() -> None:
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < MOST_BYTES
 
 
-def test_every_setting_of_int8_is_calibrated_for_one_model() -> None:
+def test_what_is_calibrated_is_one_model_as_it_runs_when_nobody_says() -> None:
     found = read_calibrations("int8")
     names = {calibration_name(entry, "int8") for entry in found}
-    assert names == {f"int8-{a}-{kv}.json" for a in ("int8", "fp32") for kv in ("fp16", "fp32")}
+    assert "int8-int8-fp16.json" in names
     assert {path.name for path in (kept_folder() / CALIBRATION).glob("int8-*")} == names
     assert len({(entry.model, entry.prompt, entry.promise.data) for entry in found}) == 1
