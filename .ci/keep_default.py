@@ -88,7 +88,7 @@ def _calibrate(arguments: argparse.Namespace, job: Job) -> None:
 
 
 def _pairs(arguments: argparse.Namespace, adapter: Path) -> None:
-    """`stepguard bench pairs` of the int8 export, whose JSON is kept without this machine."""
+    """`stepguard bench pairs` of the int8 export, whose JSON is kept."""
     out, found = arguments.work / "default-int8", arguments.work / PAIRS
     words = ["default", "export", str(out), "--force", "--quant", "int8"]
     pairs = ["bench", "pairs", str(out), *map(str, arguments.pairs), "--json", str(found)]

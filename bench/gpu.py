@@ -16,9 +16,9 @@ _READ = 1 << 30
 
 @dataclass(frozen=True)
 class Gpu:
-    """library: path of the library of GPU kernels. free: bytes of its memory that nobody uses."""
+    """kernels: path of the library of GPU kernels. free: bytes of its memory that nobody uses."""
 
-    library: str
+    kernels: str
     name: str
     free: int
 
@@ -46,7 +46,7 @@ def find_gpu() -> Gpu:
 def measure_gpu(gpu: Gpu, most: int = _READ) -> GpuPeaks:
     """Reads up to `most` bytes of the GPU's memory some times, a quarter of what is free."""
     size = max(16, min(most, gpu.free // 4) // 16 * 16)
-    return GpuPeaks(1, _core.measure_cuda_bandwidth(gpu.library, size), {})
+    return GpuPeaks(1, _core.measure_cuda_bandwidth(gpu.kernels, size), {})
 
 
 def weights_floor_ms(ops: Sequence[Op], peaks: Peaks) -> dict[str, float]:
