@@ -102,6 +102,28 @@ def test_from_records_to_a_chosen_checkpoint(
     assert "split out-test.jsonl: expected a split named validation" in capsys.readouterr().err
 
 
+def test_few_prefixes_and_short_records(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(name: str, *more: str) -> list[str]:
+        command = words(place, "--epochs", "1", *more)
+        command[command.index("--out") + 1] = str(tmp_path / name)
+        return command
+
+    every = told(run("every"), capsys)
+    few = told(run("few", "--prefixes", "1"), capsys)
+    assert (every["prefixes"], few["prefixes"], few["records"]) == (14, 8, 8)
+    assert few["tokens"] < every["tokens"]
+    assert few["settings"]["prefixes"] == 1
+    short = told(run("short", "--most-tokens", str(every["tokens"] // 8)), capsys)
+    assert 0 < short["records"] < 8
+    assert short["tokens"] <= short["records"] * (every["tokens"] // 8)
+    assert main(run("none", "--most-tokens", "1")) == 1
+    assert "expected labelled actions, got none" in capsys.readouterr().err
+    assert main(run("zero", "--prefixes", "0")) == 1
+    assert "prefixes: expected a whole number from 1 up, got 0" in capsys.readouterr().err
+
+
 def test_a_checkpoint_is_not_chosen_on_what_was_learned(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
