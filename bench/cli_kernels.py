@@ -41,6 +41,8 @@ def add_kernels_parser(commands: Any) -> None:
     choices = ["int4", "int8", "float32"]
     text = "how weights are stored (%(default)s)"
     parser.add_argument("--quant", choices=choices, default="int4", help=text)
+    text = "what they are multiplied with: bf16 with the table amx only (int8)"
+    parser.add_argument("--activations", choices=["int8", "bf16"], default="int8", help=text)
     text = "type of the KV pages (%(default)s)"
     parser.add_argument("--kv", choices=["fp16", "fp32"], default="fp16", help=text)
     text = "kernel tables, see `stepguard info` (all but the reference)"

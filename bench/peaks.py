@@ -14,7 +14,7 @@ _OF_TABLE = {
     "avx2": ("avx2",),
     "avxvnni": ("avxvnni", "avx2"),
     "avx512": ("avx512", "avx2"),
-    "amx": ("avx512", "avx2"),
+    "amx": ("amx", "avx512", "avx2"),
     "neon": ("neon",),
 }
 

@@ -15,7 +15,7 @@ from stepguard.bench.report import machine_text, progress_bar, say
 from stepguard.bench.shapes import find_shape
 from stepguard.bench.work import Op, operations_of
 from stepguard.cli.show import console
-from stepguard.runtime import active_isa, find_onnxruntime, isa_tables
+from stepguard.runtime import active_isa, find_onnxruntime, isa_tables, multiplies_bfloat16
 
 REFERENCE = "generic"
 
@@ -23,12 +23,16 @@ REFERENCE = "generic"
 def run_kernels(arguments: argparse.Namespace) -> int:
     """Checks, times, prints."""
     shape = find_shape(arguments.shape)
-    ops = operations_of(shape.shape, quant=arguments.quant, half=arguments.kv == "fp16")
+    activations = "fp32" if arguments.quant == "float32" else arguments.activations
+    ops = operations_of(
+        shape.shape, quant=arguments.quant, half=arguments.kv == "fp16", activations=activations
+    )
     ops = _chosen(arguments, ops)
     there = [table.name for table in isa_tables()]
     tables = [active_isa(name) for name in arguments.isa or ()]
     tables = tables or [name for name in there if name != REFERENCE] or [REFERENCE]
-    activations = "fp32" if arguments.quant == "float32" else "int8"
+    if activations == "bf16":
+        tables = _with_bfloat16(arguments, tables)
     setup = Setup(
         find_onnxruntime().version, ", ".join(tables), arguments.threads, arguments.kv, activations
     )
@@ -60,6 +64,13 @@ def run_kernels(arguments: argparse.Namespace) -> int:
     out.print(peaks.line(), soft_wrap=True)
     out.print(kernels_table(timings, shape.name, arguments.context))
     return 0
+
+
+def _with_bfloat16(arguments: argparse.Namespace, tables: list[str]) -> list[str]:
+    able = [name for name in tables if multiplies_bfloat16(name)]
+    if not able or (arguments.isa and able != tables):
+        arguments.usage("--activations bf16: needs the table amx, and a CPU that has it")
+    return able
 
 
 def _chosen(arguments: argparse.Namespace, ops: list[Op]) -> list[Op]:

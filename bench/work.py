@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from stepguard.export.architecture import Attention, DeltaNet, Linear
 from stepguard.export.shape import Shape
+from stepguard.runtime import ACTIVATIONS
 
 BLOCK = 32
 PANEL = 16
@@ -18,7 +19,8 @@ EPILOGUES = {"none": 0, "residual": 1, "swiglu": 2}
 
 @dataclass(frozen=True)
 class Work:
-    """bytes: from memory. arithmetic: "fp32", "int8" (8 bits by 8) or "int16" (16 by 16)."""
+    """bytes: from memory. arithmetic: "fp32", "int8" (8 bits by 8), "int16" (16 by 16) or
+    "bf16"."""
 
     bytes: float
     operations: float
@@ -45,25 +47,35 @@ class Op:
         return _WORK[self.op](self.sizes, rows, context, segments)
 
 
-def operations_of(shape: Shape, *, quant: str = "int4", half: bool = True) -> list[Op]:
-    """The operations of a forward pass, those of equal layers as one. half: KV pages in fp16."""
+def operations_of(
+    shape: Shape, *, quant: str = "int4", half: bool = True, activations: str = "int8"
+) -> list[Op]:
+    """The operations of a forward pass, those of equal layers as one. half: KV pages in fp16.
+    activations: beside weights that are integers."""
     counts: dict[str, Op] = {}
     for layer in range(shape.layers):
-        for op in _of_layer(shape, layer, quant, half):
+        for op in _of_layer(shape, layer, _Settings(quant, half, ACTIVATIONS[activations])):
             known = counts.get(op.name)
             counts[op.name] = Op(op.name, op.op, op.sizes, (known.count if known else 0) + 1)
     width = {"width": shape.hidden}
     return [Op("embed", "embed", width), *counts.values(), Op("read out", "read_row", width)]
 
 
-def _of_layer(shape: Shape, layer: int, quant: str, half: bool) -> list[Op]:
+@dataclass(frozen=True)
+class _Settings:
+    quant: str
+    half: bool
+    activations: int
+
+
+def _of_layer(shape: Shape, layer: int, settings: _Settings) -> list[Op]:
     found: list[Op] = []
     for operation in shape.operations(layer):
         if isinstance(operation, Linear):
-            found.append(_linear(shape, operation, quant))
+            found.append(_linear(shape, operation, settings))
         elif isinstance(operation, Attention):
             heads = {"heads": shape.heads, "kv_heads": shape.kv_heads, "head_dim": shape.head_dim}
-            heads["half"] = int(half)
+            heads["half"] = int(settings.half)
             rotary = {**heads, "rotary_dim": shape.rotary_dim}
             found.append(Op("attention.prepare", "attention_prepare", rotary))
             found.append(Op("attention", "attention", heads))
@@ -81,13 +93,13 @@ def _of_layer(shape: Shape, layer: int, quant: str, half: bool) -> list[Op]:
     return found
 
 
-def _linear(shape: Shape, linear: Linear, quant: str) -> Op:
-    stored = "float32" if linear.exact else quant
+def _linear(shape: Shape, linear: Linear, settings: _Settings) -> Op:
+    stored = "float32" if linear.exact else settings.quant
     sizes = {
         "n": sum(shape.dimension(part.rows) for part in linear.parts),
         "k": shape.dimension(linear.parts[0].columns),
         "format": FORMATS[stored],
-        "activations": int(stored != "float32"),
+        "activations": ACTIVATIONS["fp32"] if stored == "float32" else settings.activations,
         "epilogue": EPILOGUES[linear.epilogue],
     }
     return Op(linear.name, "linear", sizes)
@@ -101,7 +113,8 @@ def _linear_work(sizes: dict[str, int], rows: int, context: int, segments: int) 
     blocks = -(-k // BLOCK)
     weights = {0: 4 * k * PANEL, 1: blocks * BLOCK * PANEL, 2: blocks * BLOCK * PANEL // 2}[form]
     scales = 0 if form == 0 else 2 * blocks * PANEL
-    kind = {1: "int16", 2: "int8"}.get(form, "fp32") if sizes["activations"] else "fp32"
+    integers = {1: "int16", 2: "int8"}.get(form, "fp32")
+    kind = ("fp32", integers, "bf16")[sizes["activations"]]
     return Work(panels * (weights + scales), 2 * rows * n * k, kind)
 
 

@@ -51,7 +51,10 @@ void detect_newer(CpuFeatures& features, uint64_t saved) {
   features.amx_bf16 = bit(d, 22);
   features.amx_tile = bit(d, 24);
   features.amx_int8 = bit(d, 25);
-  if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) features.avx_vnni = bit(a, 4);
+  if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
+    features.avx_vnni = bit(a, 4);
+    features.avx512_bf16 = bit(a, 5);
+  }
   constexpr uint64_t kZmm = 0xE6;       // with masks, xmm and ymm
   constexpr uint64_t kTiles = 0x60000;  // their shapes and their data
   features.zmm_saved = (saved & kZmm) == kZmm;
@@ -140,6 +143,7 @@ std::string missing_for_avx512(const CpuFeatures& features) {
 std::string missing_for_amx(const CpuFeatures& features) {
   Missing missing;
   need_avx512(features, missing);
+  missing.need(features.avx512_bf16, "avx512_bf16");
   missing.need(features.amx_tile, "amx_tile");
   missing.need(features.amx_int8, "amx_int8");
   missing.need(features.amx_bf16, "amx_bf16");

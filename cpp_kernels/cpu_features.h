@@ -12,7 +12,7 @@ struct CpuFeatures {
   bool ymm_saved = false;  // the operating system keeps the upper halves of vector registers
   bool avx_vnni = false;
   bool avx512f = false, avx512bw = false, avx512vl = false, avx512dq = false;
-  bool avx512_vnni = false;
+  bool avx512_vnni = false, avx512_bf16 = false;
   bool zmm_saved = false;  // it keeps 512-bit registers and masks
   bool amx_tile = false, amx_int8 = false, amx_bf16 = false;
   bool tiles_saved = false;  // it keeps tiles, and this process may use them

@@ -25,9 +25,10 @@ constexpr int kMaxHeadDim = 256;  // attention keeps rows of this size on the st
 constexpr int kMaxConvWidth = 8;
 
 enum class WeightFormat : int32_t { kFloat32 = 0, kInt8 = 1, kInt4 = 2 };
-// What a Linear multiplies: float32 rows with decoded weights, or the weights as they are with rows
-// that were rounded to integers (integer_rows.h). Float32 weights take float32 rows only.
-enum class Activations : int32_t { kFloat32 = 0, kInt8 = 1 };
+// What a Linear multiplies: float32 rows with decoded weights, the weights as they are with rows
+// that were rounded to integers (integer_rows.h), or both as bfloat16 (bfloat16_rows.h), which only
+// some tables can. Float32 weights take float32 rows only.
+enum class Activations : int32_t { kFloat32 = 0, kInt8 = 1, kBfloat16 = 2 };
 enum class Epilogue : int32_t { kNone = 0, kResidual = 1, kSwiGlu = 2 };
 
 // Weights of one Linear: y[n] = sum_k x[k] * w[k][n] (+ bias).
@@ -104,6 +105,7 @@ struct DeltaCall {
 struct KernelTable {
   const char* name;
   const char* description;
+  bool multiplies_bfloat16;  // Activations::kBfloat16; none of the others may be asked for it
 
   // y[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * (offset + weight).
   void (*rms_norm)(const float* x, const float* weight, float epsilon, float offset, int64_t rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stepguard.runtime._activations import ACTIVATIONS, activations_of, multiplies_bfloat16
 from stepguard.runtime._device import DEVICES
 from stepguard.runtime._engine import Engine, Result, Segment, Ticket, close_engines, core_identity
 from stepguard.runtime._isa import IsaTable, active_isa, isa_tables
@@ -23,6 +24,7 @@ except ImportError as error:  # pragma: no cover - a broken installation
     ) from error
 
 __all__ = [
+    "ACTIVATIONS",
     "DEVICES",
     "PAGE_TOKENS",
     "Classifier",
@@ -33,6 +35,7 @@ __all__ = [
     "Segment",
     "State",
     "Ticket",
+    "activations_of",
     "active_isa",
     "close_engines",
     "core_identity",
@@ -42,5 +45,6 @@ __all__ = [
     "isa_tables",
     "library_version",
     "loaded_by_others",
+    "multiplies_bfloat16",
     "usable_cores",
 ]

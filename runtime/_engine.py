@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from stepguard.errors import ForkedProcessError, check_process
 from stepguard.manifest import Manifest, load
 from stepguard.runtime import _core
+from stepguard.runtime._activations import ACTIVATIONS, activations_of
 from stepguard.runtime._device import Place, Wish, open_on_device
 from stepguard.runtime._isa import active_isa
 from stepguard.runtime._library import find_onnxruntime
@@ -96,16 +97,6 @@ def _seconds_left(until: float | None) -> float:
     return min(max(until - time.monotonic(), 0.0), threading.TIMEOUT_MAX)
 
 
-def _activations(wanted: str | None, linear: Collection[str]) -> str:
-    """What runs, given what was asked for and the formats of the matrices."""
-    integers = not set(linear) <= {"float32"}
-    if wanted not in (None, "fp32", "int8"):
-        raise ValueError(f"activations: expected 'fp32' or 'int8', got {wanted!r}")
-    if wanted == "int8" and not integers:
-        raise ValueError("activations: 'int8' needs int4 or int8 weights, these are float32")
-    return wanted or ("int8" if integers else "fp32")
-
-
 def _wrong_type(segments: Sequence[Segment]) -> str:
     """Which segment the core did not take, and why."""
     for index, segment in enumerate(segments):
@@ -139,8 +130,9 @@ class Engine:
         threads: threads of a forward, the worker included.
         kv: type of the KV pages, "fp16" or "fp32"; None takes the manifest's.
         activations: what int4 and int8 weights are multiplied with: "int8", rows rounded to
-            integers (8 bits beside int4 weights, 16 beside int8), or "fp32", slower and exact;
-            None takes "int8" where the model has such weights.
+            integers (8 bits beside int4 weights, 16 beside int8); "bf16", rows and weights cut to
+            bfloat16, which only the table `amx` has; or "fp32", slower and exact. None takes
+            "bf16" for int4 weights where it is there, else "int8" where the model has such weights.
         memory: bytes for KV pages, recurrent slots and the scratch of a forward.
         chunk: most tokens of one forward; fewer where their scratch would take more than a quarter
             of the memory.
@@ -189,15 +181,18 @@ class Engine:
         if kv not in ("fp16", "fp32"):
             raise ValueError(f"kv: expected 'fp16' or 'fp32', got {kv!r}")
         self.kv = kv
-        self.activations = _activations(activations, manifest.quantisation.linear)
+        isa = active_isa(isa)
+        on_cpu = device == "cpu"
+        linear = manifest.quantisation.linear
+        self.activations = activations_of(activations, linear, isa if on_cpu else "")
         make = partial(
             _core.Engine,
             model_path=str(folder / "model.onnx"),
             ort_path=ort_library or find_onnxruntime().path,
-            isa=active_isa(isa),
+            isa=isa,
             threads=default_threads() if threads is None else threads,
             kv_half=kv == "fp16",
-            int8_activations=self.activations == "int8",
+            activations=ACTIVATIONS[self.activations],
             row_bytes=row_bytes(architecture),
             chunk=chunk,
             layers=architecture.attention_layers,

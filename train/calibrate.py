@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -16,6 +16,12 @@ from stepguard.train.metrics import Bin, Quality, bins, quality
 from stepguard.train.points import Floats, Units, label_points, safe_actions, whole_units
 from stepguard.train.records import Record, digest_of
 from stepguard.train.scores import Scored
+
+_ACTIVATIONS: Final[dict[str, Literal["int8", "fp32", "bf16"]]] = {
+    "int8": "int8",
+    "fp32": "fp32",
+    "bf16": "bf16",
+}
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ def entry(
         model=key["model"],
         prompt=key["prompt"],
         kv="fp16" if key["kv"] == "fp16" else "fp32",
-        activations="int8" if key["activations"] == "int8" else "fp32",
+        activations=_ACTIVATIONS[key["activations"]],
         method=fitted.method,
         scale=fitted.scale,
         bias=fitted.bias,

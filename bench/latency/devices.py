@@ -8,7 +8,7 @@ from importlib import metadata
 from stepguard.bench.gpu import find_gpu
 from stepguard.bench.latency import prepare
 from stepguard.bench.machine import Setup
-from stepguard.runtime import active_isa, find_onnxruntime
+from stepguard.runtime import activations_of, active_isa, find_onnxruntime
 
 DEVICES = ("cpu", "cuda")
 _CPU_ONLY = {
@@ -52,8 +52,9 @@ def our_setup(threads: int, device: str = "cpu") -> Setup:
     Raises:
         RuntimeMissingError: no usable ONNX Runtime, or with "cuda" no GPU.
     """
-    told = {name: str(prepare.OURS[name]) for name in ("kv", "activations")}
-    version = find_onnxruntime().version
+    version, kv = find_onnxruntime().version, str(prepare.OURS["kv"])
     if device == "cuda":
-        return Setup(version, f"cuda, {find_gpu().name}", 1, **told)
-    return Setup(version, active_isa(), threads, **told)
+        name = f"cuda, {find_gpu().name}"
+        return Setup(version, name, 1, kv, activations_of(None, {"int4"}, ""))
+    isa = active_isa()
+    return Setup(version, isa, threads, kv, activations_of(None, {"int4"}, isa))

@@ -97,7 +97,7 @@ def measure_shape(shape: GuardShape, arguments: argparse.Namespace, work: Path) 
             profiles = _profiles(run.engines[0], ids, question, arguments)
     cases = [
         dataclasses.replace(
-            _with_floor(case, shape, peaks, machine.isa, arguments), profile=profiles.get(case.name)
+            _with_floor(case, shape, peaks, machine, arguments), profile=profiles.get(case.name)
         )
         for case in cases
     ]
@@ -127,7 +127,7 @@ def resident_memory(engines: Sequence[Remote]) -> dict[str, dict[str, int]]:
 
 
 def _with_floor(
-    case: Case, shape: GuardShape, peaks: Peaks, table: str, arguments: argparse.Namespace
+    case: Case, shape: GuardShape, peaks: Peaks, machine: Machine, arguments: argparse.Namespace
 ) -> Case:
     if arguments.device == "cuda":
         parts = weights_floor_ms(operations_of(shape.shape), peaks)
@@ -136,7 +136,8 @@ def _with_floor(
     if case.name.startswith("prefill"):
         context, question = 0, 0
     step = Step(context, case.tokens, question, LABELS)
-    least = floor_ms(operations_of(shape.shape), step, peaks, table)
+    ops = operations_of(shape.shape, activations=machine.activations)
+    least = floor_ms(ops, step, peaks, machine.isa)
     return dataclasses.replace(case, floor=least)
 
 

@@ -1,6 +1,7 @@
 // What tiles multiply. A Kind says how 32 elements of a row become parts that are each a row of a
-// tile, how a block of weights becomes a tile, and which products give the sums. Two blocks along k
-// are multiplied together, so that the products of one need not wait for those of the other.
+// tile, how a block of weights becomes a tile, and which products give the sums. Blocks along k
+// have a side in turn, 0 or 1, with tiles of its own: the products of one need not wait for the
+// other's.
 #pragma once
 
 #include <cstring>
@@ -11,13 +12,16 @@
 namespace stepguard::amx {
 namespace {
 
-// Two blocks: where the parts of their rows lie (`part` bytes one after the other) and their
-// weights; and room for the tiles of their sums.
-struct Pair {
-  const uint8_t* rows[2];
-  const uint8_t* weights[2];
+// Sums of up to 16 rows and 16 columns as a tile gives them, 64-byte aligned.
+using Sums = int32_t[kTileRows * kPanel];
+
+// A block: where the parts of its rows lie (`part` bytes one after the other), its weights, and
+// room for the sums of its parts.
+struct Block {
+  const uint8_t* rows;
   int64_t part;
-  int32_t (*sums)[kTileRows * kPanel];  // 4 of them, 64-byte aligned
+  const uint8_t* weights;
+  Sums* sums;
 };
 
 // Rows of 8 bits and int4 weights, in the order in which nibbles are unpacked.
@@ -44,21 +48,24 @@ struct Int4Rows {
     std::memcpy(to, words, sizeof words);
     return scale.scale;
   }
-  static void multiply(const Pair& pair) {
+  // The numbers of tiles are part of an instruction.
+  static void multiply_0(const Block& block) {
     _tile_zero(0);
-    _tile_zero(1);
-    _tile_loadd(6, pair.weights[0], 64);
-    _tile_loadd(4, pair.rows[0], kBytes);
+    _tile_loadd(6, block.weights, 64);
+    _tile_loadd(4, block.rows, kBytes);
     _tile_dpbssd(0, 4, 6);
-    _tile_loadd(7, pair.weights[1], 64);
-    _tile_loadd(5, pair.rows[1], kBytes);
-    _tile_dpbssd(1, 5, 7);
-    _tile_stored(0, pair.sums[0], 64);
-    _tile_stored(1, pair.sums[1], 64);
+    _tile_stored(0, block.sums[0], 64);
   }
-  // The sums of row r of one of the two blocks.
-  static Vec total(const Pair& pair, int block, int64_t r) {
-    return to_floats(_mm512_load_si512(pair.sums[block] + r * kPanel));
+  static void multiply_1(const Block& block) {
+    _tile_zero(1);
+    _tile_loadd(7, block.weights, 64);
+    _tile_loadd(5, block.rows, kBytes);
+    _tile_dpbssd(1, 5, 7);
+    _tile_stored(1, block.sums[0], 64);
+  }
+  // The sums of row r.
+  static Vec total(const Sums* sums, int r) {
+    return to_floats(_mm512_load_si512(sums[0] + r * kPanel));
   }
 };
 
@@ -84,29 +91,31 @@ struct Int8Rows {
     }
     return scale.scale;
   }
-  static void multiply(const Pair& pair) {
+  static void multiply_0(const Block& block) {
     _tile_zero(0);
     _tile_zero(1);
+    _tile_loadd(6, block.weights, 64);
+    _tile_loadd(4, block.rows, kBytes);
+    _tile_dpbssd(0, 4, 6);
+    _tile_loadd(5, block.rows + block.part, kBytes);
+    _tile_dpbusd(1, 5, 6);
+    _tile_stored(0, block.sums[0], 64);
+    _tile_stored(1, block.sums[1], 64);
+  }
+  static void multiply_1(const Block& block) {
     _tile_zero(2);
     _tile_zero(3);
-    _tile_loadd(6, pair.weights[0], 64);
-    _tile_loadd(4, pair.rows[0], kBytes);
-    _tile_dpbssd(0, 4, 6);
-    _tile_loadd(5, pair.rows[0] + pair.part, kBytes);
-    _tile_dpbusd(1, 5, 6);
-    _tile_loadd(7, pair.weights[1], 64);
-    _tile_loadd(4, pair.rows[1], kBytes);
+    _tile_loadd(7, block.weights, 64);
+    _tile_loadd(4, block.rows, kBytes);
     _tile_dpbssd(2, 4, 7);
-    _tile_loadd(5, pair.rows[1] + pair.part, kBytes);
+    _tile_loadd(5, block.rows + block.part, kBytes);
     _tile_dpbusd(3, 5, 7);
-    _tile_stored(0, pair.sums[0], 64);
-    _tile_stored(1, pair.sums[1], 64);
-    _tile_stored(2, pair.sums[2], 64);
-    _tile_stored(3, pair.sums[3], 64);
+    _tile_stored(2, block.sums[0], 64);
+    _tile_stored(3, block.sums[1], 64);
   }
-  static Vec total(const Pair& pair, int block, int64_t r) {
-    const Integers high = _mm512_load_si512(pair.sums[2 * block] + r * kPanel);
-    const Integers low = _mm512_load_si512(pair.sums[2 * block + 1] + r * kPanel);
+  static Vec total(const Sums* sums, int r) {
+    const Integers high = _mm512_load_si512(sums[0] + r * kPanel);
+    const Integers low = _mm512_load_si512(sums[1] + r * kPanel);
     return to_floats(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
   }
 };
@@ -150,28 +159,30 @@ struct FloatRows {
     return 1.0F;
   }
   // The smallest parts first.
-  static void multiply(const Pair& pair) {
+  static void multiply_0(const Block& block) {
     _tile_zero(0);
-    _tile_zero(1);
-    _tile_loadd(6, pair.weights[0], 64);
-    _tile_loadd(7, pair.weights[1], 64);
-    _tile_loadd(4, pair.rows[0] + 2 * pair.part, kBytes);
+    _tile_loadd(6, block.weights, 64);
+    _tile_loadd(4, block.rows + 2 * block.part, kBytes);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(5, pair.rows[1] + 2 * pair.part, kBytes);
-    _tile_dpbf16ps(1, 5, 7);
-    _tile_loadd(4, pair.rows[0] + pair.part, kBytes);
+    _tile_loadd(4, block.rows + block.part, kBytes);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(5, pair.rows[1] + pair.part, kBytes);
-    _tile_dpbf16ps(1, 5, 7);
-    _tile_loadd(4, pair.rows[0], kBytes);
+    _tile_loadd(4, block.rows, kBytes);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(5, pair.rows[1], kBytes);
-    _tile_dpbf16ps(1, 5, 7);
-    _tile_stored(0, pair.sums[0], 64);
-    _tile_stored(1, pair.sums[1], 64);
+    _tile_stored(0, block.sums[0], 64);
   }
-  static Vec total(const Pair& pair, int block, int64_t r) {
-    return _mm512_castsi512_ps(_mm512_load_si512(pair.sums[block] + r * kPanel));
+  static void multiply_1(const Block& block) {
+    _tile_zero(1);
+    _tile_loadd(7, block.weights, 64);
+    _tile_loadd(5, block.rows + 2 * block.part, kBytes);
+    _tile_dpbf16ps(1, 5, 7);
+    _tile_loadd(5, block.rows + block.part, kBytes);
+    _tile_dpbf16ps(1, 5, 7);
+    _tile_loadd(5, block.rows, kBytes);
+    _tile_dpbf16ps(1, 5, 7);
+    _tile_stored(1, block.sums[0], 64);
+  }
+  static Vec total(const Sums* sums, int r) {
+    return _mm512_castsi512_ps(_mm512_load_si512(sums[0] + r * kPanel));
   }
 };
 

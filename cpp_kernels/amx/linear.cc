@@ -1,9 +1,11 @@
-// Own: Linear with int4 and int8 weights. For every 32 along k a tile gives the sums of up to 16
-// rows and 16 columns, then comes one multiply-add per output: the same order as in all tables.
-// With rows in integers the sums are exact, and so are the bits those of the other tables. Float32
-// weights gain nothing and go through avx512.
+// Own: Linear with int4 and int8 weights. In bfloat16 sums stay in the tiles (bfloat16.h); with
+// other rows for every 32 along k a tile gives the sums of up to 16 rows and 16 columns, then comes
+// one multiply-add per output: the same order as in all tables. With rows in integers the sums are
+// exact, and so are the bits those of the other tables. Float32 weights gain nothing and go through
+// avx512.
 #include <cstring>
 
+#include "amx/bfloat16.h"
 #include "amx/kinds.h"
 #include "amx/table.h"
 #include "amx/vec.h"
@@ -63,40 +65,61 @@ void pack_kind(const LinearInput& input, const float* x, int64_t begin, int64_t 
   }
 }
 
-// Adds one of two blocks along k to sums [count][16].
-template <class Kind>
-void add_block(const Pair& pair, int block, int64_t count, const uint16_t* scales, float* sums) {
+// Adds the sums of a block to those of its rows, which stay in registers from block to block.
+template <class Kind, int Rows>
+[[gnu::always_inline]] inline void add_block(const Block& block, const uint16_t* scales,
+                                             Vec (&sums)[Rows]) {
   const Vec scale = load_half(scales);
-  const uint8_t* row_scales = pair.rows[block] + Kind::kParts * pair.part;
-  for (int64_t r = 0; r < count; ++r, sums += kPanel) {
+  const uint8_t* row_scales = block.rows + Kind::kParts * block.part;
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
     float row_scale;
     std::memcpy(&row_scale, row_scales + r * 4, sizeof row_scale);
-    const Vec total = Kind::total(pair, block, r);
-    store(sums, fma(mul(splat(row_scale), scale), total, load(sums)));
+    sums[r] = fma(mul(splat(row_scale), scale), Kind::total(block.sums, r), sums[r]);
   }
 }
 
-// One block of rows and `blocks` blocks of a panel: sums [count][16] += x . w.
-template <class Kind>
-void multiply_rows(const uint8_t* record, int64_t rows, int64_t count,
-                   const uint8_t* const* weights, const uint16_t* scales, int64_t blocks,
-                   float* sums) {
-  alignas(64) int32_t memory[4][kTileRows * kPanel];
+// `Rows` rows, of records for `rows`, and `blocks` blocks of a panel: sums [Rows][16] += x . w.
+// The tiles are one block ahead of the additions.
+template <class Kind, int Rows>
+void multiply_rows(const uint8_t* record, int64_t rows, const uint8_t* const* weights,
+                   const uint16_t* scales, int64_t blocks, float* to) {
+  alignas(64) Sums memory[2][2];
   const int64_t size = record_bytes<Kind>(rows);
-  for (int64_t i = 0; i < blocks; i += 2, record += 2 * size, scales += 2 * kPanel) {
-    const int second = i + 1 < blocks ? 1 : 0;  // the last may be alone: then it is done twice
-    const Pair pair{{record, record + second * size},
-                    {weights[i], weights[i + second]},
-                    part_bytes<Kind>(rows),
-                    memory};
-    Kind::multiply(pair);
-    add_block<Kind>(pair, 0, count, scales, sums);
-    if (second == 1) add_block<Kind>(pair, 1, count, scales + kPanel, sums);
+  const int64_t part = part_bytes<Kind>(rows);
+  Vec sums[Rows];
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) sums[r] = load(to + r * kPanel);
+  const auto block = [&](int64_t i) {
+    return Block{record + i * size, part, weights[i], memory[i % 2]};
+  };
+  Kind::multiply_0(block(0));
+  int64_t i = 0;
+  for (; i + 2 < blocks; i += 2) {
+    Kind::multiply_1(block(i + 1));
+    add_block<Kind, Rows>(block(i), scales + i * kPanel, sums);
+    Kind::multiply_0(block(i + 2));
+    add_block<Kind, Rows>(block(i + 1), scales + (i + 1) * kPanel, sums);
   }
+  if (i + 1 < blocks) Kind::multiply_1(block(i + 1));
+  add_block<Kind, Rows>(block(i), scales + i * kPanel, sums);
+  if (i + 1 < blocks) add_block<Kind, Rows>(block(i + 1), scales + (i + 1) * kPanel, sums);
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) store(to + r * kPanel, sums[r]);
+}
+
+using MultiplyRows = void (*)(const uint8_t*, int64_t, const uint8_t* const*, const uint16_t*,
+                              int64_t, float*);
+
+template <class Kind, int... R>
+constexpr ByRows<MultiplyRows, sizeof...(R)> rows_multipliers(std::integer_sequence<int, R...>) {
+  return {{multiply_rows<Kind, R + 1>...}};
 }
 
 template <class Kind>
 void accumulate_panel(const LinearCall& call, int64_t panel, const Group& group, float* sums) {
+  static constexpr auto multiply =
+      rows_multipliers<Kind>(std::make_integer_sequence<int, kTileRows>());
   alignas(64) uint8_t buffer[kSliceBlocks * Kind::kWeightBytes + 64];
   const uint8_t* weights[kSliceBlocks];
   const LinearWeight& w = call.weight;
@@ -110,10 +133,10 @@ void accumulate_panel(const LinearCall& call, int64_t panel, const Group& group,
     }
     before_tile_loads();
     for (int64_t b = group.begin; b < group.end; ++b) {
-      multiply_rows<Kind>(packed + (b * blocks + first) * record_bytes<Kind>(rows), rows,
-                          block_rows(group.split, b), weights,
-                          w.scales + (panel * blocks + first) * kPanel, count,
-                          sums + (block_start(group.split, b) - group.first) * kPanel);
+      multiply[block_rows(group.split, b)](
+          packed + (b * blocks + first) * record_bytes<Kind>(rows), rows, weights,
+          w.scales + (panel * blocks + first) * kPanel, count,
+          sums + (block_start(group.split, b) - group.first) * kPanel);
     }
   }
 }
@@ -149,11 +172,13 @@ const Functions& functions(WeightFormat format, Activations activations) {
 
 int64_t linear_blocks(const LinearInput& input) {
   if (input.format == WeightFormat::kFloat32) return avx512::linear_blocks(input);
+  if (input.activations == Activations::kBfloat16) return row_tiles(input.rows);
   return split_tiles(input.rows).count;
 }
 
 size_t linear_packed_bytes(const LinearInput& input) {
   if (input.format == WeightFormat::kFloat32) return avx512::linear_packed_bytes(input);
+  if (input.activations == Activations::kBfloat16) return bfloat16_bytes(input);
   return functions(input.format, input.activations).packed_bytes(input);
 }
 
@@ -162,6 +187,9 @@ void linear_pack(const LinearInput& input, const float* x, int64_t block_begin, 
   if (input.format == WeightFormat::kFloat32) {
     return avx512::linear_pack(input, x, block_begin, block_end, packed);
   }
+  if (input.activations == Activations::kBfloat16) {
+    return pack_bfloat16(input, x, block_begin, block_end, static_cast<uint8_t*>(packed));
+  }
   functions(input.format, input.activations)
       .pack(input, x, block_begin, block_end, static_cast<uint8_t*>(packed));
 }
@@ -169,6 +197,11 @@ void linear_pack(const LinearInput& input, const float* x, int64_t block_begin, 
 void linear(const LinearCall& call, int64_t unit_begin, int64_t unit_end) {
   if (call.weight.format == WeightFormat::kFloat32) {
     return avx512::linear(call, unit_begin, unit_end);
+  }
+  if (call.activations == Activations::kBfloat16) {
+    return call.weight.format == WeightFormat::kInt4
+               ? linear_bfloat16<Int4Tiles>(call, unit_begin, unit_end)
+               : linear_bfloat16<Int8Tiles>(call, unit_begin, unit_end);
   }
   const Split split = split_tiles(call.rows);
   if (split.count == 0) return;

@@ -18,7 +18,7 @@ using avx512::delta_rule;
 using avx512::rms_norm;
 using avx512::sigmoid_gate;
 
-constexpr KernelTable kTable = STEPGUARD_KERNEL_TABLE("amx", "AMX (int8, bf16) and AVX-512");
+constexpr KernelTable kTable = STEPGUARD_KERNEL_TABLE("amx", "AMX (int8, bf16) and AVX-512", true);
 
 }  // namespace taken
 

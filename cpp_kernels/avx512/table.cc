@@ -12,7 +12,8 @@ using avx2::embed;
 using avx2::read_row;
 using avx2::read_rows;
 
-constexpr KernelTable kTable = STEPGUARD_KERNEL_TABLE("avx512", "AVX-512 (F, BW, VL, DQ, VNNI)");
+constexpr KernelTable kTable =
+    STEPGUARD_KERNEL_TABLE("avx512", "AVX-512 (F, BW, VL, DQ, VNNI)", false);
 
 }  // namespace taken
 

@@ -17,7 +17,8 @@ using avx2::read_rows;
 using avx2::rms_norm;
 using avx2::sigmoid_gate;
 
-constexpr KernelTable kTable = STEPGUARD_KERNEL_TABLE("avxvnni", "AVX2, FMA, F16C and AVX-VNNI");
+constexpr KernelTable kTable =
+    STEPGUARD_KERNEL_TABLE("avxvnni", "AVX2, FMA, F16C and AVX-VNNI", false);
 
 }  // namespace taken
 

@@ -4,6 +4,6 @@
 
 namespace stepguard::neon {
 
-const KernelTable kTable = STEPGUARD_KERNEL_TABLE("neon", "NEON with dot products");
+const KernelTable kTable = STEPGUARD_KERNEL_TABLE("neon", "NEON with dot products", false);
 
 }  // namespace stepguard::neon

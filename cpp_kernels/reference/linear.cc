@@ -1,6 +1,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "bfloat16_rows.h"
 #include "integer_rows.h"
 #include "reference/table.h"
 
@@ -11,8 +12,16 @@ constexpr int64_t kTile = 8;  // rows that share a decoded block of weights
 
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// A weight with its scale, exact or as bfloat16.
+double scaled(double scale, int value, bool bfloat16) {
+  return bfloat16 ? bfloat16_weight(static_cast<float>(scale), static_cast<float>(value))
+                  : scale * value;
+}
+
 // Weights k..k+31 of column `lane` of a panel (fewer at the end of k).
-void decode_block(const LinearWeight& w, int64_t panel, int64_t lane, int64_t k, double* out) {
+void decode_block(const LinearCall& call, int64_t panel, int64_t lane, int64_t k, double* out) {
+  const LinearWeight& w = call.weight;
+  const bool bfloat16 = call.activations == Activations::kBfloat16;
   const int64_t count = least(kBlock, w.k - k);
   if (w.format == WeightFormat::kFloat32) {
     const float* data = static_cast<const float*>(w.data) + (panel * w.k + k) * kPanel + lane;
@@ -23,14 +32,16 @@ void decode_block(const LinearWeight& w, int64_t panel, int64_t lane, int64_t k,
   const double scale = half_to_float(w.scales[block * kPanel + lane]);
   if (w.format == WeightFormat::kInt8) {
     const int8_t* data = static_cast<const int8_t*>(w.data) + block * kBlock * kPanel + lane * 4;
-    for (int64_t i = 0; i < count; ++i) out[i] = scale * data[i / 4 * kPanel * 4 + i % 4];
+    for (int64_t i = 0; i < count; ++i) {
+      out[i] = scaled(scale, data[i / 4 * kPanel * 4 + i % 4], bfloat16);
+    }
     return;
   }
   const uint8_t* data =
       static_cast<const uint8_t*>(w.data) + block * kBlock / 2 * kPanel + lane * 4;
   for (int64_t i = 0; i < count; ++i) {
     const int pair = data[i / 8 * kPanel * 4 + i % 8 / 2];
-    out[i] = scale * ((i % 2 == 0 ? pair & 15 : pair >> 4) - 8);
+    out[i] = scaled(scale, (i % 2 == 0 ? pair & 15 : pair >> 4) - 8, bfloat16);
   }
 }
 
@@ -42,7 +53,7 @@ void dot_rows(const LinearCall& call, int64_t row, int64_t rows, int64_t panel, 
   double weights[kBlock];
   for (int64_t i = 0; i < rows; ++i) sums[i] = 0.0;
   for (int64_t k = 0; k < w.k; k += kBlock) {
-    decode_block(w, panel, lane, k, weights);
+    decode_block(call, panel, lane, k, weights);
     const int64_t count = least(kBlock, w.k - k);
     for (int64_t j = 0; j < count; ++j) {
       for (int64_t i = 0; i < rows; ++i) sums[i] += x[i * w.k + k + j] * weights[j];
@@ -106,6 +117,8 @@ void linear_pack(const LinearInput& input, const float* x, int64_t block_begin, 
     double* to = static_cast<double*>(packed) + row * input.k;
     if (input.activations == Activations::kInt8) {
       round_row(from, input.k, integer_levels(input.format), to);
+    } else if (input.activations == Activations::kBfloat16) {
+      for (int64_t i = 0; i < input.k; ++i) to[i] = round_to_bfloat16(from[i]);
     } else {
       for (int64_t i = 0; i < input.k; ++i) to[i] = from[i];
     }

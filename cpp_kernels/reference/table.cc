@@ -4,6 +4,6 @@
 
 namespace stepguard::reference {
 
-const KernelTable kTable = STEPGUARD_KERNEL_TABLE("generic", "plain loops, sums in double");
+const KernelTable kTable = STEPGUARD_KERNEL_TABLE("generic", "plain loops, sums in double", true);
 
 }  // namespace stepguard::reference

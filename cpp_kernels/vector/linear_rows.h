@@ -44,6 +44,9 @@ struct Group {
     first = block_start(split, begin);
     rows = block_start(split, end) - first;
   }
+  // Rows that are not cut into blocks.
+  Group(int64_t first_row, int64_t count, float* to)
+      : split{}, begin(0), end(0), first(first_row), rows(count), sums(to) {}
 };
 
 // A function of 1 to N rows, by their number.

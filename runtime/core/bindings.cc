@@ -152,18 +152,22 @@ void bind_results(py::module_& module) {
 void bind_engine(py::module_& module) {
   py::class_<Engine, std::unique_ptr<Engine, DeleteWithoutGil>>(module, "Engine")
       .def(py::init([](const std::string& model_path, const std::string& ort_path,
-                       const std::string& isa, int threads, bool kv_half, bool int8_activations,
+                       const std::string& isa, int threads, bool kv_half, int32_t activations,
                        int64_t memory, int64_t row_bytes, int64_t chunk, int64_t layers,
                        int64_t kv_heads, int64_t head_dim, int64_t delta_layers,
                        int64_t conv_floats, int64_t delta_floats, int64_t vocabulary,
                        int64_t context, double budget, std::vector<std::string> watched,
                        const std::string& cuda_path, int64_t gpu_memory) {
+             if (activations < 0 || activations > 2) {
+               throw std::invalid_argument("activations: expected 0, 1 or 2, got " +
+                                           std::to_string(activations));
+             }
              EngineConfig config{model_path,
                                  ort_path,
                                  isa,
                                  threads,
                                  kv_half,
-                                 int8_activations,
+                                 static_cast<Activations>(activations),
                                  memory,
                                  row_bytes,
                                  chunk,
@@ -185,7 +189,7 @@ void bind_engine(py::module_& module) {
              return std::unique_ptr<Engine, DeleteWithoutGil>(new Engine(config));
            }),
            py::kw_only(), py::arg("model_path"), py::arg("ort_path"), py::arg("isa"),
-           py::arg("threads"), py::arg("kv_half"), py::arg("int8_activations"), py::arg("memory"),
+           py::arg("threads"), py::arg("kv_half"), py::arg("activations"), py::arg("memory"),
            py::arg("row_bytes"), py::arg("chunk"), py::arg("layers"), py::arg("kv_heads"),
            py::arg("head_dim"), py::arg("delta_layers"), py::arg("conv_floats"),
            py::arg("delta_floats"), py::arg("vocabulary"), py::arg("context"), py::arg("budget"),
@@ -291,6 +295,13 @@ PYBIND11_MODULE(_core, module) {
     for (size_t i = 0; i < count; ++i) result.emplace_back(tables[i]->name, tables[i]->description);
     return result;
   });
+  module.def(
+      "multiplies_bfloat16",
+      [](const std::string& name) {
+        const KernelTable* table = find_table(name.c_str());
+        return table != nullptr && table->multiplies_bfloat16;
+      },
+      py::arg("name"));
   module.def(
       "isa_problem",
       [](const std::string& name) {

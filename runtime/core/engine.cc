@@ -64,7 +64,11 @@ struct Engine::Impl {
       context.device = device.get();
       isa = std::string("cuda, ") + cuda->describe();
     }
-    context.activations = config.int8_activations ? Activations::kInt8 : Activations::kFloat32;
+    if (config.activations == Activations::kBfloat16 &&
+        (cuda != nullptr || !context.table->multiplies_bfloat16)) {
+      throw std::invalid_argument("activations: " + isa + " does not multiply in bfloat16");
+    }
+    context.activations = config.activations;
     graph = std::make_unique<Graph>(library, context, config.model_path, config.layers,
                                     config.delta_layers, runtime_memory(config));
     writes = graph->writes();

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels.h"
 #include "segment.h"
 
 namespace stepguard {
@@ -15,11 +16,11 @@ struct EngineConfig {
   std::string isa;         // name of a kernel table
   int threads = 1;
   bool kv_half = true;
-  bool int8_activations = false;                   // rows are rounded beside int4 and int8 weights
-  int64_t memory = 0;                              // bytes for KV pages, slots and scratch
-  int64_t row_bytes = 0;                           // most scratch that a token of a forward takes
-  int64_t chunk = 512;                             // most tokens of one forward
-  int64_t layers = 0, kv_heads = 0, head_dim = 0;  // attention layers
+  Activations activations = Activations::kFloat32;  // beside int4 and int8 weights
+  int64_t memory = 0;                               // bytes for KV pages, slots and scratch
+  int64_t row_bytes = 0;                            // most scratch that a token of a forward takes
+  int64_t chunk = 512;                              // most tokens of one forward
+  int64_t layers = 0, kv_heads = 0, head_dim = 0;   // attention layers
   int64_t delta_layers = 0;  // recurrent layers, and the floats of one slot in each of them
   int64_t conv_floats = 0, delta_floats = 0;
   int64_t vocabulary = 0;            // rows of the embedding table

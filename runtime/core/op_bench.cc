@@ -61,6 +61,9 @@ OpReport measure_op(const std::string& op, const OpSizes& sizes,
     if (table == nullptr) {
       throw std::invalid_argument("table " + name + ": " + table_problem(name.c_str()));
     }
+    if (report.arithmetic == "bf16" && !table->multiplies_bfloat16) {
+      throw std::invalid_argument("table " + name + ": it does not multiply in bfloat16");
+    }
     std::fill(work->out.begin(), work->out.end(), 0.0F);
     work->run(*table, pool, 0);
     OpRun run{name, error_of(work->out, wanted), 0.0};

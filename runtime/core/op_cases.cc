@@ -59,7 +59,7 @@ class LinearCase final : public OpCase {
     call_.weight.k = k;
     call_.weight.format = static_cast<WeightFormat>(size_of(sizes, "format", 0, 2));
     const bool plain = call_.weight.format == WeightFormat::kFloat32;
-    call_.activations = static_cast<Activations>(size_of(sizes, "activations", 0, plain ? 0 : 1));
+    call_.activations = static_cast<Activations>(size_of(sizes, "activations", 0, plain ? 0 : 2));
     call_.epilogue = static_cast<Epilogue>(size_of(sizes, "epilogue", 0, 2));
     call_.rows = rows;
     const bool pair = call_.epilogue == Epilogue::kSwiGlu;
@@ -78,6 +78,7 @@ class LinearCase final : public OpCase {
     bytes = weights + 4.0 * static_cast<double>(rows * (k + width_));
     operations = 2.0 * static_cast<double>(rows * k * call_.weight.n);
     if (call_.activations == Activations::kInt8) arithmetic = int4 ? "int8" : "int16";
+    if (call_.activations == Activations::kBfloat16) arithmetic = "bf16";
   }
 
   void run(const KernelTable& table, ThreadPool& pool, int64_t turn) override {

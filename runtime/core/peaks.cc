@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 
+#include "kernels.h"
 #include "thread_pool.h"
 
 #if defined(__aarch64__) && defined(__linux__)
@@ -109,6 +110,44 @@ void vnni_words_ymm(int64_t n) { STEPGUARD_LOOP(STEPGUARD_TWELVE(VNNI_WORDS_YMM)
 void vnni_zmm(int64_t n) { STEPGUARD_LOOP(STEPGUARD_TWELVE(VNNI_ZMM)); }
 void vnni_words_zmm(int64_t n) { STEPGUARD_LOOP(STEPGUARD_TWELVE(VNNI_WORDS_ZMM)); }
 
+// Sixteen rows and columns, 64 bytes along k: palette 1, the bytes of a row, the rows.
+void tile_loop(int64_t n, bool bytes) {
+  alignas(64) uint8_t config[64] = {1};
+  alignas(64) static const uint8_t zeros[1024] = {};
+  for (int tile = 0; tile < 8; ++tile) config[16 + 2 * tile] = 64, config[48 + tile] = 16;
+  const int64_t stride = 64;
+  asm volatile(
+      "ldtilecfg %[config]\n\t"
+      "tileloadd (%[zeros],%[stride],1), %%tmm4\n\ttileloadd (%[zeros],%[stride],1), %%tmm5\n\t"
+      "tileloadd (%[zeros],%[stride],1), %%tmm6\n\ttileloadd (%[zeros],%[stride],1), %%tmm7\n\t"
+      "tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3"
+      :
+      : [config] "m"(config), [zeros] "r"(zeros), [stride] "r"(stride)
+      : "memory");
+  if (bytes) {
+    asm volatile(
+        "1:\n\ttdpbssd %%tmm6, %%tmm4, %%tmm0\n\ttdpbssd %%tmm7, %%tmm4, %%tmm1\n\t"
+        "tdpbssd %%tmm6, %%tmm5, %%tmm2\n\ttdpbssd %%tmm7, %%tmm5, %%tmm3\n\t"
+        "dec %[n]\n\tjnz 1b"
+        : [n] "+r"(n)
+        :
+        : "cc");
+  } else {
+    asm volatile(
+        "1:\n\ttdpbf16ps %%tmm6, %%tmm4, %%tmm0\n\ttdpbf16ps %%tmm7, %%tmm4, %%tmm1\n\t"
+        "tdpbf16ps %%tmm6, %%tmm5, %%tmm2\n\ttdpbf16ps %%tmm7, %%tmm5, %%tmm3\n\t"
+        "dec %[n]\n\tjnz 1b"
+        : [n] "+r"(n)
+        :
+        : "cc");
+  }
+  asm volatile("tilerelease");
+}
+void tile_bytes(int64_t n) { tile_loop(n, true); }
+void tile_bfloats(int64_t n) { tile_loop(n, false); }
+
+// The one table that needs leave of the operating system, which looking for it asks for.
+bool has_amx() { return find_table("amx") != nullptr; }
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool has_avxvnni() { return __builtin_cpu_supports("avxvnni"); }
 bool has_avx512() {
@@ -128,6 +167,8 @@ constexpr Loop kLoops[] = {
     {"avx512/int8", 12 * 2 * 64, has_avx512, bytes_zmm},
     {"avx512/int16", 12 * 2 * 32, has_vnni, vnni_words_zmm},
     {"avx512/int16", 12 * 2 * 32, has_avx512, words_zmm},
+    {"amx/int8", 4 * 2 * 16 * 16 * 64, has_amx, tile_bytes},
+    {"amx/bf16", 4 * 2 * 16 * 16 * 32, has_amx, tile_bfloats},
 };
 
 #elif defined(__aarch64__)

@@ -92,8 +92,10 @@ class Guard:
             isa: kernel table; None takes the variable STEPGUARD_ISA, or the best of this CPU.
             threads: threads of a forward pass; None leaves a core to the agent where it can.
             kv: type of the KV pages, "fp16" or "fp32"; None takes the manifest's.
-            activations: what int4 and int8 weights are multiplied with, "int8" (rows rounded to
-                integers, faster) or "fp32"; None takes "int8" where there are such weights.
+            activations: what int4 and int8 weights are multiplied with: "int8" (rows rounded to
+                integers), "bf16" (the table `amx` only) or "fp32", the slowest. None takes what the
+                guard was calibrated for, else what is fastest here: "bf16" beside int4 weights
+                where it is there, "int8" beside all others that are integers.
             memory: bytes for KV pages, recurrent slots and scratch; None takes a quarter of the
                 machine's, at most 4 GiB; with "cuda" a quarter of what is free on the GPU.
             chunk: most tokens of one forward pass.

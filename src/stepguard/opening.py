@@ -74,6 +74,7 @@ def open_guard(folder: Path, wanted: Wanted, **settings: Any) -> Opened:
         fields_of(manifest, labels)  # what is wrong with them is said before weights are read
         _check_vocabulary(rows, encoder)
         give_back()  # what reading the tokenizer took
+        settings["activations"] = settings.get("activations") or _calibrated_for(manifest)
         make = partial(Engine, folder, manifest=manifest, **settings)
         engine = giving_way(make) if wanted.give_way else make()
         try:
@@ -82,6 +83,16 @@ def open_guard(folder: Path, wanted: Wanted, **settings: Any) -> Opened:
         except BaseException:
             engine.close()
             raise
+
+
+def _calibrated_for(manifest: Manifest) -> str | None:
+    """The activations to take when nobody says, or None for those that the engine takes.
+
+    A calibration holds for one kind of activations. One that was made for integers runs so on CPUs
+    whose engine would take bfloat16, too.
+    """
+    known = {entry.activations for entry in manifest.calibration}
+    return "int8" if "int8" in known and "bf16" not in known else None
 
 
 def open_helpers(

@@ -31,6 +31,11 @@ EXPORT const char* sg_table_problem(const char* name) {
   return stepguard::tested_table(name) != nullptr ? nullptr : stepguard::table_problem(name);
 }
 
+EXPORT int32_t sg_multiplies_bfloat16(const char* name) {
+  const KernelTable* table = stepguard::tested_table(name);
+  return table != nullptr && table->multiplies_bfloat16 ? 1 : 0;
+}
+
 EXPORT void sg_half_to_float(const uint16_t* from, int64_t count, float* to) {
   for (int64_t i = 0; i < count; ++i) to[i] = stepguard::half_to_float(from[i]);
 }

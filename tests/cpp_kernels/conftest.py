@@ -12,6 +12,7 @@ from kernel_library import Kernels
 GPU = "cuda-emulated"  # the kernels of GPUs, as loops over blocks and threads
 EMULATED = ["avxvnni", "avx512", "amx"]
 FLAGS = {"avxvnni": "avx_vnni", "avx512": "avx512_vnni", "amx": "amx_tile"}  # as Linux calls them
+BFLOAT16 = {"generic", "amx"}  # tables that multiply so
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,8 +46,10 @@ def _names() -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every table of this CPU, or those that are emulated."""
-    if "table" in metafunc.fixturenames:
-        names = EMULATED if _emulate(metafunc.config) else _names()
+    names = EMULATED if _emulate(metafunc.config) else _names()
+    if "able" in metafunc.fixturenames:
+        metafunc.parametrize("table", [n for n in names if n in BFLOAT16], indirect=True)
+    elif "table" in metafunc.fixturenames:
         metafunc.parametrize("table", names, indirect=True)
 
 
@@ -58,3 +61,10 @@ def table(request: pytest.FixtureRequest, kernels: Kernels) -> str:
     if problem is not None:
         pytest.skip(f"{name}: {problem}")
     return name
+
+
+@pytest.fixture
+def able(kernels: Kernels, table: str) -> str:
+    """Each of them that multiplies in bfloat16."""
+    assert kernels.multiplies_bfloat16(table)
+    return table

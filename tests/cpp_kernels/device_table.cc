@@ -242,10 +242,23 @@ void delta_rule(const DeltaShape& shape, const DeltaCall& call, int64_t head_beg
 
 const KernelTable* device_table(const cuda::Table& given, const char* name) {
   library = &given;
-  static const KernelTable table = {
-      name,          given.describe(),    rms_norm,      embed,     read_row,          read_rows,
-      linear_blocks, linear_packed_bytes, linear_pack,   linear,    attention_prepare, attention,
-      copy_page,     sigmoid_gate,        delta_prepare, delta_rule};
+  static const KernelTable table = {name,
+                                    given.describe(),
+                                    false,
+                                    rms_norm,
+                                    embed,
+                                    read_row,
+                                    read_rows,
+                                    linear_blocks,
+                                    linear_packed_bytes,
+                                    linear_pack,
+                                    linear,
+                                    attention_prepare,
+                                    attention,
+                                    copy_page,
+                                    sigmoid_gate,
+                                    delta_prepare,
+                                    delta_rule};
   return &table;
 }
 

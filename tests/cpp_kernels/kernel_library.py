@@ -11,7 +11,7 @@ import numpy.typing as npt
 from kernel_types import Array, Floats, Guarded, Shape, Weights
 
 FORMATS = {"float32": 0, "int8": 1, "int4": 2}
-ACTIVATIONS = {"fp32": 0, "int8": 1}
+ACTIVATIONS = {"fp32": 0, "int8": 1, "bf16": 2}
 EPILOGUES = {"none": 0, "residual": 1, "swiglu": 2}
 
 
@@ -52,6 +52,9 @@ class Kernels:
 
     def problem(self, table: str) -> str | None:
         return self._text("sg_table_problem", table.encode())
+
+    def multiplies_bfloat16(self, table: str) -> bool:
+        return bool(self._library.sg_multiplies_bfloat16(table.encode()))
 
     def half_to_float(self, x: npt.NDArray[np.uint16]) -> Floats:
         y = np.empty(x.size, np.float32)

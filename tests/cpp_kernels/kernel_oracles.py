@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 from kernel_types import PAGE, Array, Doubles, Floats, Shape, Weights
@@ -85,10 +86,12 @@ def make_weights(
     swiglu: bool = False,
     bias: bool = False,
     scale_kind: str = "usual",
+    bfloat16: bool = False,
 ) -> Weights:
     """Random weights in the packed layout; padding columns hold values that must not be read.
 
-    Scales are "usual" ones, "any" finite half, or "zeros" in every other column.
+    Scales are "usual" ones, "any" finite half, or "zeros" in every other column. bfloat16: `dense`
+    is what kernels that multiply in bfloat16 take the weights for.
     """
     width = _panels(n, swiglu) * PANEL
     added = normal(rng, n) if bias else None
@@ -110,7 +113,26 @@ def make_weights(
     packed = pack_int8(values) if weight_format == "int8" else pack_int4(values)
     scale_panels = np.ascontiguousarray(scales.reshape(blocks, -1, PANEL).transpose(1, 0, 2))
     decoded = np.repeat(scales.astype(np.float64), BLOCK, axis=0) * values.astype(np.float64)
+    if bfloat16:
+        raised = np.repeat(scales.astype(np.float32) * CENTRE, BLOCK, axis=0)
+        decoded = cut(values.astype(np.float32) * raised).astype(np.float64)
     return Weights(weight_format, n, k, packed, scale_panels, decoded[:k, columns], added)
+
+
+# Cutting takes half a step off in the mean; scales are raised by as much.
+CENTRE = np.float32(1 + 0.72 * 2.0**-8)
+
+
+def cut(x: Floats) -> Floats:
+    """The bfloat16 numbers towards zero; what is below the normal ones is zero."""
+    bits = x.view(np.uint32)
+    kept = np.where(bits & 0x7F800000 == 0, 0, bits & 0xFFFF0000)
+    return kept.astype(np.uint32).view(np.float32)
+
+
+def bfloat16_rows(x: Floats) -> Floats:
+    """The nearest bfloat16 numbers, ties to even, as ml_dtypes rounds them."""
+    return np.asarray(x.astype(ml_dtypes.bfloat16).astype(np.float32))
 
 
 def pack_int8(values: npt.NDArray[np.int64]) -> Array:

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "bfloat16_rows.h"
 #include "integer_rows.h"
 #include "kernels.h"
 #include "tested_tables.h"
@@ -151,17 +152,33 @@ struct Case {
     }
     return sum;
   }
+  // Of every 32 products the even and the odd ones have a chain each; subnormals are zero.
+  float bfloat16_chain(const float* x, int64_t column) const {
+    const auto flush = [](float y) { return std::fabs(y) < 0x1p-126F ? 0.0F : y; };
+    float sum = 0.0F;
+    for (int64_t first = 0; first < weight.k; first += kBlock) {
+      float chains[2] = {0.0F, 0.0F};
+      for (int64_t k = first; k < std::min(first + kBlock, weight.k); ++k) {
+        const auto value = static_cast<float>(integer(column, k));
+        chains[k % 2] = flush(std::fma(round_to_bfloat16(x[k]),
+                                       bfloat16_weight(scale(column, k), value), chains[k % 2]));
+      }
+      sum = flush(sum + flush(chains[0] + chains[1]));
+    }
+    return sum;
+  }
   bool has_chain(const KernelTable& table) const {
     if (std::strcmp(table.name, "generic") == 0) return false;
     return std::strcmp(table.name, "amx") != 0 || weight.format == WeightFormat::kFloat32 ||
-           activations == Activations::kInt8;
+           activations != Activations::kFloat32;
   }
   Floats chain(const Floats& x) const {
     Floats y;
     for (size_t at = 0; at < x.size(); at += static_cast<size_t>(weight.k)) {
       for (int64_t column = 0; column < weight.n; ++column) {
-        const float sum = activations == Activations::kInt8 ? integer_chain(&x[at], column)
-                                                            : float_chain(&x[at], column);
+        const float sum = activations == Activations::kInt8       ? integer_chain(&x[at], column)
+                          : activations == Activations::kBfloat16 ? bfloat16_chain(&x[at], column)
+                                                                  : float_chain(&x[at], column);
         y.push_back(sum + bias[static_cast<size_t>(column)]);
       }
     }
@@ -312,6 +329,7 @@ void test_table(const KernelTable& table) {
   for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
     test_linear(table, format, Activations::kFloat32);
     test_linear(table, format, Activations::kInt8);
+    if (table.multiplies_bfloat16) test_linear(table, format, Activations::kBfloat16);
     test_extremes(table, format);
   }
   for (const bool half : {false, true}) {

@@ -136,7 +136,7 @@ void test_linear(const KernelTable& table, const KernelTable& reference) {
         const auto int4 = random.bytes(panels * blocks(k, kBlock) * kBlock * kPanel / 2);
         const auto scales = random.scales(panels * blocks(k, kBlock) * kPanel);
         const auto bias = random.floats(n);
-        for (const int64_t rows : {0, 1, 2, 3, 5, 7, 13}) {
+        for (const int64_t rows : {0, 1, 2, 3, 5, 7, 13, 33}) {
           const auto x = random.floats(rows * k);
           const auto residual = random.floats(rows * n);
           LinearCall call;
@@ -154,6 +154,10 @@ void test_linear(const KernelTable& table, const KernelTable& reference) {
             if (weight.format == WeightFormat::kFloat32) continue;
             call.activations = Activations::kInt8;
             compare_linear(table, reference, call, x.data());
+            if (table.multiplies_bfloat16) {
+              call.activations = Activations::kBfloat16;
+              compare_linear(table, reference, call, x.data());
+            }
             call.activations = Activations::kFloat32;
           }
         }
@@ -245,7 +249,7 @@ void test_dispatch() {
         "avx512vl missing");
   features.avx512vl = features.zmm_saved = true;
   check(missing_for_avx512(features).empty(), "nothing missing for avx512");
-  features.amx_tile = features.amx_int8 = features.amx_bf16 = true;
+  features.avx512_bf16 = features.amx_tile = features.amx_int8 = features.amx_bf16 = true;
   check(missing_for_amx(features) == "tiles permitted by the operating system", "no permission");
   check(missing_for_neon(features) == "asimddp", "not an aarch64");
 }

@@ -217,7 +217,7 @@ def test_options(original: Path) -> None:
     with pytest.raises(ValueError, match="fp8"):
         Guard.load(original, kv="fp8")
     with pytest.raises(ValueError, match="'fp32' or 'int8', got 'bf16'"):
-        Guard.load(original, activations="bf16")
+        Guard.load(original, activations="int4")
 
 
 def test_nothing_stays_open(model: Path) -> None:

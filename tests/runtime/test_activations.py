@@ -16,6 +16,7 @@ from stepguard.runtime import Engine, Segment, isa_tables
 ROWS = np.array([1, 5, 9, 30], np.int32)
 TEXT = np.random.default_rng(1).integers(0, 200, 90).astype(np.int32)
 ISAS = [table.name for table in isa_tables()]
+BFLOAT16 = {"generic", "amx"}
 
 
 def open_engine(folder: Path, **choices: str) -> Engine:
@@ -38,7 +39,7 @@ def logits(folder: Path, **choices: str) -> npt.NDArray[np.float32]:
         ("float32", None, "fp32"),
         ("float32", "fp32", "fp32"),
         ("int8", None, "int8"),
-        ("int4", None, "int8"),
+        ("int4", None, "bf16" if ISAS[0] == "amx" else "int8"),
         ("int4", "fp32", "fp32"),
         ("int4", "int8", "int8"),
     ],
@@ -53,8 +54,20 @@ def test_choice(tiny_models: dict[str, Path], quant: str, wanted: str | None, ru
 def test_wrong_choices(tiny_models: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match="'int8' needs int4 or int8 weights"):
         open_engine(tiny_models["float32"], activations="int8")
-    with pytest.raises(ValueError, match="expected 'fp32' or 'int8', got 'int4'"):
+    with pytest.raises(ValueError, match="expected one of 'fp32', 'int8', 'bf16', got 'int4'"):
         open_engine(tiny_models["int4"], activations="int4")
+    with pytest.raises(ValueError, match="'bf16' needs int4 or int8 weights"):
+        open_engine(tiny_models["float32"], activations="bf16")
+    for isa in (name for name in ISAS if name not in BFLOAT16):
+        with pytest.raises(ValueError, match=f"needs the kernel table 'amx', .* table '{isa}'"):
+            open_engine(tiny_models["int4"], isa=isa, activations="bf16")
+
+
+def test_a_table_that_was_asked_for_takes_its_own(tiny_models: dict[str, Path]) -> None:
+    for isa in ISAS:
+        engine = open_engine(tiny_models["int4"], isa=isa)
+        assert engine.activations == ("bf16" if isa == "amx" else "int8")
+        engine.close()
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -67,6 +80,16 @@ def test_int8_weights_lose_nothing_that_counts(tiny_models: dict[str, Path], isa
         assert 0 < difference < most, quant
 
 
+@pytest.mark.parametrize("isa", [name for name in ISAS if name in BFLOAT16])
+def test_bfloat16_is_closer_than_8_bits(tiny_models: dict[str, Path], isa: str) -> None:
+    exact = logits(tiny_models["int4"], isa=isa, activations="fp32")
+    bfloat16, int8 = (
+        float(np.square(exact - logits(tiny_models["int4"], isa=isa, activations=name)).mean())
+        for name in ("bf16", "int8")
+    )
+    assert 0 < bfloat16 < int8 / 2
+
+
 def place(folder: Path, tensor: str) -> int:
     """Where a tensor begins in weights.bin."""
     model = onnx.load(str(folder / "model.onnx"), load_external_data=False)
@@ -74,8 +97,10 @@ def place(folder: Path, tensor: str) -> int:
     return int({entry.key: entry.value for entry in found.external_data}["offset"])
 
 
-@pytest.mark.parametrize("activations", ["fp32", "int8"])
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    ("isa", "activations"),
+    [(i, a) for i in ISAS for a in ("fp32", "int8", "bf16") if a != "bf16" or i in BFLOAT16],
+)
 def test_what_is_no_number_stays_none(
     tiny_models: dict[str, Path], tmp_path: Path, isa: str, activations: str
 ) -> None:

@@ -58,7 +58,9 @@ def keep(engine: Engine, parent: State, ids: Ids) -> State:
             ("hybrid", "int8", "fp16", "int8"),
             ("hybrid", "int4", "fp16", "int8"),
             ("hybrid", "int8", "fp16", "fp32"),
+            ("hybrid", "int4", "fp16", "bf16"),
         )
+        if activations != "bf16" or isa == "amx"
     ],
     ids=lambda p: "-".join(p),
 )

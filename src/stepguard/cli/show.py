@@ -92,6 +92,7 @@ def add_activations(parser: argparse.ArgumentParser) -> None:
     """The option --activations."""
     parser.add_argument(
         "--activations",
-        choices=["fp32", "int8"],
-        help="what int4 and int8 weights are multiplied with (int8 where there are such weights)",
+        choices=["fp32", "int8", "bf16"],
+        help="what int4 and int8 weights are multiplied with (what the guard was calibrated for; "
+        "else bf16 for int4 weights on a CPU with AMX, int8 on others; bf16 needs AMX)",
     )

@@ -141,7 +141,7 @@ class CalibrationEntry:
     model: Sha256
     prompt: Sha256
     kv: Literal["fp16", "fp32"]
-    activations: Literal["int8", "fp32"]
+    activations: Literal["int8", "fp32", "bf16"]
     method: Literal["temperature", "platt", "isotonic"]
     scale: Positive
     bias: float

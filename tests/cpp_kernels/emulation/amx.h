@@ -139,6 +139,26 @@ float bfloat_at(const Tile& tile, int row, int place) {
   }
 }
 
+uint16_t rounded_to_bfloat(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  if (std::isnan(x)) return static_cast<uint16_t>(bits >> 16 | 0x40);
+  if (std::fabs(x) < 0x1p-126F) return static_cast<uint16_t>(bits >> 16 & 0x8000);
+  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+// Those of b come first.
+[[maybe_unused]] __m512i to_bfloats(__m512 a, __m512 b) {
+  float from[32];
+  uint16_t to[32];
+  std::memcpy(from, &b, 64);
+  std::memcpy(from + 16, &a, 64);
+  for (int i = 0; i < 32; ++i) to[i] = rounded_to_bfloat(from[i]);
+  __m512i result;
+  std::memcpy(&result, to, 64);
+  return result;
+}
+
 }  // namespace
 }  // namespace stepguard_emulation
 
@@ -150,6 +170,7 @@ float bfloat_at(const Tile& tile, int row, int place) {
 #undef _tile_dpbssd
 #undef _tile_dpbusd
 #undef _tile_dpbf16ps
+#undef _mm512_cvtne2ps_pbh
 #define _tile_loadconfig stepguard_emulation::tile_configure
 #define _tile_release stepguard_emulation::tile_release
 #define _tile_zero stepguard_emulation::tile_zero
@@ -158,3 +179,4 @@ float bfloat_at(const Tile& tile, int row, int place) {
 #define _tile_dpbssd stepguard_emulation::tile_bytes<int8_t, int8_t>
 #define _tile_dpbusd stepguard_emulation::tile_bytes<uint8_t, int8_t>
 #define _tile_dpbf16ps stepguard_emulation::tile_bfloats
+#define _mm512_cvtne2ps_pbh stepguard_emulation::to_bfloats
