@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,7 +218,11 @@ def test_prefill_alone(
     assert "operation by operation" not in out
 
 
-def test_an_engine_that_is_not_there() -> None:
+def test_an_engine_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not in the process that it would run in, whatever is installed here."""
+    gone = "raise ModuleNotFoundError('No module named onnxruntime_genai')"
+    (tmp_path / "onnxruntime_genai.py").write_text(gone)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     with pytest.raises(MissingPeer, match="ModuleNotFoundError"):
         Remote("genai", Path("x"), ROWS, threads=1, room=64)
 

@@ -19,6 +19,8 @@ from stepguard.errors import (
     RuntimeMissingError,
     TokenizerError,
 )
+from stepguard.manifest import load
+from tests.front.manifests import sample
 from tests.front.test_guard import TALK, TRAJECTORY, answers, pushed
 from tests.front.test_integrity import open_files
 
@@ -216,8 +218,22 @@ def test_options(original: Path) -> None:
         Guard.load(original, memory=1)
     with pytest.raises(ValueError, match="fp8"):
         Guard.load(original, kv="fp8")
-    with pytest.raises(ValueError, match="'fp32' or 'int8', got 'bf16'"):
+    with pytest.raises(ValueError, match="'fp32', 'int8', 'bf16', got 'int4'"):
         Guard.load(original, activations="int4")
+
+
+def test_what_it_was_calibrated_for_runs(model: Path) -> None:
+    """One that was calibrated for rows in integers takes them where the engine would not."""
+
+    def activations() -> str | None:
+        return opening._calibrated_for(load(model))
+
+    assert activations() is None
+    entries = sample()["calibration"]
+    for kinds, wanted in ((["int8"], "int8"), (["int8", "bf16"], None), (["bf16"], None)):
+        several = [entries[0] | {"activations": kind} for kind in kinds]
+        rewrite(model, lambda value, several=several: value.update(calibration=several))
+        assert activations() == wanted
 
 
 def test_nothing_stays_open(model: Path) -> None:
