@@ -7,7 +7,7 @@
 // of the even and of the odd ones, and then to the sum so far: that is the only order there is.
 #pragma once
 
-#include "amx/tiles.h"
+#include "amx/split.h"
 #include "bfloat16_rows.h"
 #include "vector/linear_groups.h"
 
@@ -15,7 +15,7 @@ namespace stepguard::amx {
 namespace {
 
 constexpr int64_t kTileBytes = kTileRows * kBlock * 2;  // of 16 rows or columns, 32 along k
-constexpr int64_t kSlice = 32;                           // blocks of weights in the first cache
+constexpr int64_t kSlice = 32;                          // blocks of weights in the first cache
 constexpr int64_t kPanelsAtOnce = 2;                    // an even number: SwiGLU needs the pair
 constexpr int64_t kGroupTiles = 36;                     // row tiles for which they are unpacked
 
@@ -49,12 +49,6 @@ void pack_tile(const LinearInput& input, const float* x, int64_t tile, uint8_t* 
 void pack_bfloat16(const LinearInput& input, const float* x, int64_t begin, int64_t end,
                    uint8_t* packed) {
   for (int64_t tile = begin; tile < end; ++tile) pack_tile(input, x, tile, packed);
-}
-
-// Two products of 16 columns, cut to bfloat16: those of the even k in the low halves of a word.
-Integers cut_pair(Vec even, Vec odd) {
-  const Integers low = _mm512_srli_epi32(_mm512_castps_si512(even), 16);
-  return _mm512_mask_mov_epi16(low, 0xAAAAAAAAU, _mm512_castps_si512(odd));
 }
 
 struct Int4Tiles {

@@ -7,12 +7,11 @@
 namespace stepguard::amx {
 namespace taken {
 
-// Tiles multiply rounded numbers; the sums of attention and of the delta rule are float32.
+// Tiles multiply rounded numbers; the state of the delta rule is float32.
 using avx2::attention_prepare;
 using avx2::embed;
 using avx2::read_row;
 using avx2::read_rows;
-using avx512::attention;
 using avx512::delta_prepare;
 using avx512::delta_rule;
 using avx512::rms_norm;

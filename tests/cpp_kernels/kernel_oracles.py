@@ -21,6 +21,7 @@ TOLERANCE = {
     "rotary": (1e-6, 1e-6),
     "page_half": (1e-6, 1.1e-3),
     "attention": (5e-6, 5e-6),
+    "attention_tiles": (2e-5, 2e-5),  # numbers of 17 bits
 }
 
 
