@@ -384,6 +384,15 @@ def test_what_json_cannot_say(path: Path, about: dict[str, Any]) -> None:
     assert (found.whole, found.lines) == (True, 1)
 
 
+def test_an_outcome_that_is_none(path: Path) -> None:
+    """The word alone, where an Outcome belongs: named, and nothing is written."""
+    with AuditLog(path) as log:
+        with pytest.raises(AuditError, match="outcome: expected an Outcome, or None, got str"):
+            log.decision(verdict(), outcome="block")  # type: ignore[arg-type]
+        log.decision(verdict())
+    assert verify([path]).lines == 1
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="No such file"):
         AuditLog(tmp_path / "no" / "log")

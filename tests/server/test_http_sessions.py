@@ -107,6 +107,16 @@ def test_events_come_in_order_and_again_after_a_break(client: Client) -> None:
     connection.close()
 
 
+def test_an_event_that_is_still_to_come_is_no_place_to_go_on_from(client: Client) -> None:
+    """Waiting there would skip what comes first, in silence."""
+    path = client.open()
+    client.post(f"{path}/push", {"step": ACTION})
+    for number in ("2", "999"):
+        answer = client.send("GET", f"{path}/events", Last_Event_ID=number)
+        assert (answer.status, answer.error["type"]) == (400, "Malformed")
+        assert "at most 1" in answer.error["message"]
+
+
 def test_a_reader_that_lags_too_far_is_told_what_it_lost(engine: Gate, tmp_path: Path) -> None:
     with make_guard(engine) as guard, on_thread(guard, tmp_path, Settings(events=2)) as (client, _):
         path = client.open()

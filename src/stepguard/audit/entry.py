@@ -79,7 +79,7 @@ def decision(
     about: Mapping[str, Plain],
     content: bool,
 ) -> dict[str, Any]:
-    """The body of a line. Raises AuditError for an `about` that is not flat."""
+    """The body of a line. Raises AuditError for an `about` that is not flat, or no Outcome."""
     for key, value in about.items():
         if not isinstance(key, str) or not (value is None or isinstance(value, str | int | float)):
             raise AuditError(
@@ -92,13 +92,7 @@ def decision(
     body = {
         **_head("decision", session, verdict.step),
         "verdict": {name: facts[name] for name in _VERDICT},
-        "policy": None
-        if outcome is None
-        else {
-            "outcome": str(outcome.outcome),
-            "rule": outcome.rule,
-            "labels": list(outcome.labels),
-        },
+        "policy": None if outcome is None else _policy(outcome),
         "model": verdict.guard.model,
         "prompt": verdict.guard.prompt,
         "text": None if step is None else hash_step(step),
@@ -141,6 +135,15 @@ def now() -> str:
 
 def _head(kind: str, session: str, step: int | None) -> dict[str, Any]:
     return {"time": now(), "kind": kind, "session": session, "step": step}
+
+
+def _policy(outcome: Outcome) -> dict[str, Any]:
+    try:
+        found = {"outcome": str(outcome.outcome), "rule": outcome.rule}
+        return {**found, "labels": list(outcome.labels)}
+    except (AttributeError, TypeError) as error:
+        expected = "an Outcome, or None"
+        raise AuditError("outcome", expected=expected, got=_kind(outcome)) from error
 
 
 def _kind(value: object) -> str:

@@ -46,6 +46,11 @@ class Events:
         self.closed = False
         self.readers = 0
 
+    @property
+    def last(self) -> int:
+        """The number of the newest event, 0 where there was none."""
+        return self._last
+
     def add(self, kind: str, make: Callable[[int], dict[str, Any]]) -> Event:
         """Appends an event; `make` gets its number and gives its data."""
         self._last += 1

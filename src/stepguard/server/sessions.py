@@ -85,7 +85,11 @@ class SessionEndpoints:
         if not (after.isascii() and after.isdigit() and len(after) < 16):
             expected = "the number of an event"
             raise Fault(400, "Malformed", "Last-Event-ID", expected=expected, got=repr(after)[:60])
-        return EventStream(self._talk(request).events, int(after))
+        events = self._talk(request).events
+        if int(after) > events.last:  # it would wait for what cannot come
+            expected = f"at most {events.last}, the last event of this session"
+            raise Fault(400, "Malformed", "Last-Event-ID", expected=expected, got=after)
+        return EventStream(events, int(after))
 
     async def call(self, request: Request) -> Response:
         """A call of an open session."""
