@@ -148,7 +148,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.estimate:
         _print_estimate(estimate(base, packed, settings).to_dict(), settings, arguments)
         return 0
-    trainer = Trainer(base, packed, arguments.out, settings)
+    beside = torch.get_num_threads() if settings.precision == "bf16" else 1
+    trainer = Trainer(base, packed, arguments.out, settings, beside)
     with progress_bar("training", "steps") as bar:
         sitting = trainer.sit(arguments.minutes, arguments.every, bar)
     questions = [question for one in packed for question in one.questions]
