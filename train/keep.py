@@ -84,7 +84,7 @@ def _seen(checkpoint: Path, run: Mapping[str, Any]) -> int:
     """How many records of a run had been read at a checkpoint: it may stop within an epoch."""
     state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     settings = run["settings"]
-    made = min(state["step"], state["total"] // settings["epochs"])
+    made = min(int(state["step"]), int(state["total"]) // int(settings["epochs"]))
     return min(made * int(settings["batch"]), int(run["records"]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 pytest.importorskip("peft")
 torch = pytest.importorskip("torch")
 
+from stepguard.errors import TrainingError  # noqa: E402
 from stepguard.train.lora import fast  # noqa: E402
 from stepguard.train.lora.adapter import Adapter  # noqa: E402
 from stepguard.train.lora.base import open_base  # noqa: E402
+from stepguard.train.lora.estimate import estimate  # noqa: E402
 from stepguard.train.lora.loop import units_of  # noqa: E402
 from stepguard.train.lora.rows import Row  # noqa: E402
 from stepguard.train.lora.settings import Settings  # noqa: E402
@@ -113,6 +116,30 @@ def test_records_side_by_side_give_the_same_bits(tmp_path: Path) -> None:
         weights.append((sitting.checkpoint / "adapter_model.safetensors").read_bytes())
     assert losses[0] == losses[1] == losses[2]
     assert weights[0] == weights[1] == weights[2]
+
+
+def test_an_estimate_counts_the_cores(tmp_path: Path) -> None:
+    folder, path = tiny(tmp_path / "base"), write_records(tmp_path / "data.jsonl", 4)
+    found = []
+    for beside in (1, 2):
+        base = open_base(folder, taxonomy="base")
+        ticks = itertools.count()  # a second between any two looks at the clock
+        settings = Settings(layers=2, rank=4, precision="bf16")
+        packed = pack(base, read_records([path]))
+        found.append(
+            estimate(base, packed, settings, 2, lambda t=ticks: float(next(t)), beside=beside)
+        )
+    assert found[0].first == pytest.approx(2 * found[1].first)
+    assert found[0].later == pytest.approx(2 * found[1].later)
+    assert found[0].tokens == found[1].tokens
+
+
+def test_dropout_is_not_drawn_side_by_side(tmp_path: Path) -> None:
+    tiny(tmp_path / "base")
+    write_records(tmp_path / "data.jsonl", 4)
+    with pytest.raises(TrainingError, match="beside: expected 1 with dropout, got 2"):
+        trainer(tmp_path / "base", tmp_path / "data.jsonl", tmp_path / "run", dropout=0.1, beside=2)
+    assert not (tmp_path / "run").exists()
 
 
 def test_twins_stand_in_one_step(tmp_path: Path) -> None:

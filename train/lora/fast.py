@@ -8,6 +8,7 @@ it), attention in blocks of queries up to the last key that they see, the rest i
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ class _Linear(torch.autograd.Function):
         return functional.linear(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
         return grad @ weight, None, None
 
@@ -50,7 +51,7 @@ class _LoraLinear(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, down, up, low = ctx.saved_tensors
         below = grad @ up
         back = (grad @ weight).addmm_(below, down) if ctx.needs_input_grad[0] else None
@@ -68,7 +69,7 @@ class _Norm(torch.autograd.Function):
         return (x * size).mul_(weight).to(_BF16)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         x, weight, size = ctx.saved_tensors
         scaled = grad.float() * weight
         share = (scaled * x).mean(-1, keepdim=True) * size.square()
@@ -84,7 +85,7 @@ class _Gated(torch.autograd.Function):
         return functional.silu(gate).mul_(up)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
         back = torch.ops.aten.silu_backward(grad * up, gate)
         return back, functional.silu(gate).mul_(grad)
@@ -99,7 +100,7 @@ class _Turned(torch.autograd.Function):
         return _turn(x, cos, sin)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
         return _turn(grad, cos, -sin), None, None
 
@@ -136,7 +137,7 @@ class _Attention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, *kept = ctx.saved_tensors
         groups, heads, n, width = q.shape
         mean = (grad.float() * out).sum(-1, keepdim=True).to(_BF16)
@@ -181,22 +182,26 @@ def run(layer: Any, x: Tensor, turned: tuple[Tensor, Tensor], mask: Tensor, trun
         for name in ("q_proj", "k_proj", "v_proj")
     )
     q, k = _head_norm(attention, "q_norm", q), _head_norm(attention, "k_norm", k)
-    turn = _Turned.apply
+    turn = partial(_apply, _Turned)
     cos, sin = (one[:, None] for one in turned)
     q, k = turn(q, cos * width**-0.5, sin * width**-0.5), turn(k, cos, sin)
     groups = k.shape[1]
     q = q.view(len(x), groups, -1, width).permute(1, 2, 0, 3).contiguous()
     k, v = k.transpose(0, 1).contiguous(), v.transpose(0, 1).contiguous()
-    out = _Attention.apply(q, k, v, mask, trunk).permute(2, 0, 1, 3).reshape(len(x), -1)
+    out = _apply(_Attention, q, k, v, mask, trunk).permute(2, 0, 1, 3).reshape(len(x), -1)
     x = x + _linear(attention.o_proj, out)
     normed = _norm(layer.post_attention_layernorm, x)
-    inner = _Gated.apply(_linear(mlp.gate_proj, normed), _linear(mlp.up_proj, normed))
+    inner = _apply(_Gated, _linear(mlp.gate_proj, normed), _linear(mlp.up_proj, normed))
     return x + _linear(mlp.down_proj, inner)
 
 
-def _norm(module: Any, x: Tensor) -> Tensor:
-    found: Tensor = _Norm.apply(x, module.weight, module.variance_epsilon)
+def _apply(function: Any, *given: Any) -> Tensor:
+    found: Tensor = function.apply(*given)  # untyped in PyTorch
     return found
+
+
+def _norm(module: Any, x: Tensor) -> Tensor:
+    return _apply(_Norm, x, module.weight, module.variance_epsilon)
 
 
 def _head_norm(attention: Any, name: str, x: Tensor) -> Tensor:
@@ -205,11 +210,8 @@ def _head_norm(attention: Any, name: str, x: Tensor) -> Tensor:
 
 
 def _linear(module: Any, x: Tensor) -> Tensor:
-    found: Tensor
     if not hasattr(module, "lora_A"):
-        found = _Linear.apply(x, module.weight, module.bias)
-        return found
+        return _apply(_Linear, x, module.weight, module.bias)
     base, (name,) = module.base_layer, module.active_adapters
     a, b = module.lora_A[name].weight, module.lora_B[name].weight
-    found = _LoraLinear.apply(x, base.weight, base.bias, a, b, module.scaling[name])
-    return found
+    return _apply(_LoraLinear, x, base.weight, base.bias, a, b, module.scaling[name])

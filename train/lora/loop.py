@@ -80,12 +80,13 @@ class Trainer:
         if not self._packed:
             raise TrainingError("records", expected="labelled actions", got="none")
         self.settings = settings
-        # Dropout is drawn in the order in which records are read.
-        self._pool = _pool(beside) if beside > 1 and settings.dropout == 0 else None
+        if beside > 1 and settings.dropout > 0:  # drawn in the order in which records are read
+            raise TrainingError("beside", expected="1 with dropout", got=str(beside))
         self._units = units_of([one.record for one in self._packed])
         learned = Learned.of([one.record for one in packed])
         self.store = Store(out, _run(base, packed, settings), learned)
         self._open = True
+        self._pool = _pool(beside) if beside > 1 else None
         try:
             self._begin(base, out)
         except BaseException:
