@@ -6,8 +6,9 @@ import hashlib
 import json
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -19,7 +20,7 @@ from stepguard.export.lora import read_adapter
 from stepguard.train.licence import agent_of, reason_against
 from stepguard.train.lora.learned import FILE as LEARNED
 from stepguard.train.lora.learned import KEY, learned_of
-from stepguard.train.lora.store import run_of
+from stepguard.train.lora.store import STATE, run_of
 from stepguard.train.records import Record
 
 _CONFIG = "adapter_config.json"
@@ -72,10 +73,19 @@ def keep_adapter(
         settings=run["settings"],
         rounding=rounding,
         learned=sources,
+        seen=_seen(checkpoint, run),
     )
     _write(into / "NOTICE", _notice(kept))
     _write(into / FILE, as_text(kept))
     return kept
+
+
+def _seen(checkpoint: Path, run: Mapping[str, Any]) -> int:
+    """How many records of a run had been read at a checkpoint: it may stop within an epoch."""
+    state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    settings = run["settings"]
+    made = min(int(state["step"]), int(state["total"]) // int(settings["epochs"]))
+    return min(made * int(settings["batch"]), int(run["records"]))
 
 
 def sources_of(records: Iterable[Record]) -> dict[str, Source]:

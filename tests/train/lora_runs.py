@@ -80,8 +80,8 @@ def pack(base: Base, records: list[Record], context: int = 512) -> list[Packed]:
     return [packer.pack(record) for record in records]
 
 
-def trainer(checkpoint: Path, data: Path, out: Path, **settings: Any) -> Trainer:
+def trainer(checkpoint: Path, data: Path, out: Path, beside: int = 1, **settings: Any) -> Trainer:
     """A run on a base of its own."""
     base = open_base(checkpoint, taxonomy="base")
     chosen = Settings(**{"layers": 2, "rank": 4, "alpha": 8, "batch": 4, "epochs": 2} | settings)
-    return Trainer(base, pack(base, read_records([data]), chosen.context), out, chosen)
+    return Trainer(base, pack(base, read_records([data]), chosen.context), out, chosen, beside)

@@ -55,13 +55,18 @@ def checkpoint(tmp_path: Path, records: list[Record]) -> Path:
     text = Learned.of(records[:8]).text()
     (run / "learned.json").write_text(text)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    settings = {"rank": 3, "layers": 2}
-    write_run(run, base_sha256=BASE.sha256, learned_sha256=digest, settings=settings)
+    settings = {"rank": 3, "layers": 2, "batch": 2, "epochs": 1}
+    write_run(run, base_sha256=BASE.sha256, learned_sha256=digest, settings=settings, records=8)
+    write_state(run / "step-000003", step=3, total=4)
     return run / "step-000003"
 
 
 def write_run(run: Path, **value: Any) -> None:
     (run / "run.json").write_text(json.dumps(value))
+
+
+def write_state(checkpoint: Path, **value: int) -> None:
+    (checkpoint / "state.json").write_text(json.dumps(value))
 
 
 def test_the_adapter_is_kept_in_half_the_bytes(
@@ -72,6 +77,7 @@ def test_the_adapter_is_kept_in_half_the_bytes(
     monkeypatch.setattr(kept_module, "KEPT", into)
     assert read_kept() == kept
     assert (kept.checkpoint, kept.settings["rank"]) == ("step-000003", 3)
+    assert kept.seen == 6  # three steps of two
     (source,) = kept.learned.values()
     assert (source.records, source.licences) == (8, ("MIT",))
     assert source.models == {"model-0": 4, "model-1": 4}
@@ -89,6 +95,17 @@ def test_the_adapter_is_kept_in_half_the_bytes(
     ]
     assert kept.rounding == pytest.approx(max(errors), rel=0.05)
     assert 0 < kept.rounding < 1e-3
+
+
+@pytest.mark.parametrize(("step", "epochs", "seen"), [(1, 2, 3), (3, 1, 8), (5, 2, 8), (6, 2, 8)])
+def test_what_was_read_is_told_from_what_was_given(
+    checkpoint: Path, records: list[Record], tmp_path: Path, step: int, epochs: int, seen: int
+) -> None:
+    run = json.loads((checkpoint.parent / "run.json").read_text())
+    run["settings"] |= {"batch": 3, "epochs": epochs}
+    write_run(checkpoint.parent, **run)
+    write_state(checkpoint, step=step, total=3 * epochs)
+    assert keep_adapter(checkpoint, records, BASE, ASKING, tmp_path / "kept").seen == seen
 
 
 def test_the_same_checkpoint_gives_the_same_files(

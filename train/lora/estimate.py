@@ -39,8 +39,10 @@ def estimate(
     settings: Settings,
     count: int = 6,
     clock: Callable[[], float] = time.perf_counter,
+    beside: int = 1,
 ) -> Estimate:
     """Reads `count` records, of all lengths, forward and back. It takes the base's layers over.
+    beside: how many a run would read at once, a core each; here they are read alone.
 
     Raises:
         TrainingError: no record has a labelled action, or a setting does not fit the base.
@@ -49,6 +51,8 @@ def estimate(
     if not known:
         raise TrainingError("records", expected="labelled actions", got="none")
     chosen = [known[(2 * i + 1) * len(known) // (2 * count)] for i in range(count)]
+    if beside > 1:
+        torch.set_num_threads(1)
     adapter, tower = Adapter(base, settings), Tower(base.model, settings.precision)
     first = base.layers - settings.layers
     lower = Lower(tower, first, base.sha256, None)
@@ -64,7 +68,8 @@ def estimate(
             torch.autograd.grad(loss, list(adapter.parameters.values()), allow_unused=True)
             if index:
                 below, above = below + middle - begun, above + clock() - middle
-    tokens, read = sum(one.tokens for one in known), sum(one.tokens for one in chosen)
+    tokens = sum(one.tokens for one in known)
+    read = sum(one.tokens for one in chosen) * beside
     wide = 2 if settings.precision == "bf16" else 4
     return Estimate(
         first=(below + above) * tokens / read,

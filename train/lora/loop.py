@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from stepguard.train.lora.rows import Packed
 from stepguard.train.lora.settings import Settings
 from stepguard.train.lora.store import Saved, Store
 from stepguard.train.lora.tower import Tower, loss_of
-from stepguard.train.records import digest_of
+from stepguard.train.records import Record, digest_of
 
 _BETAS, _EPSILON, _DECAY, _CLIP = (0.9, 0.999), 1e-8, 0.01, 1.0
 Clock = Callable[[], float]
@@ -56,8 +58,16 @@ class Trainer:
     """One sitting of a run of one adapter: nobody else has the folder from construction to the end
     of `sit`. It takes the base's layers over."""
 
-    def __init__(self, base: Base, packed: Sequence[Packed], out: Path, settings: Settings) -> None:
-        """packed: what is learned; records without a labelled prefix are left out.
+    def __init__(
+        self,
+        base: Base,
+        packed: Sequence[Packed],
+        out: Path,
+        settings: Settings,
+        beside: int = 1,
+    ) -> None:
+        """packed: what is learned; records without a labelled prefix are left out. beside: how many
+        records of a step are read at once, on a core each; it changes no bit.
 
         Raises:
             TrainingError: nothing is left, `out` is another run's or another sitting has it, or a
@@ -70,9 +80,13 @@ class Trainer:
         if not self._packed:
             raise TrainingError("records", expected="labelled actions", got="none")
         self.settings = settings
+        if beside > 1 and settings.dropout > 0:  # drawn in the order in which records are read
+            raise TrainingError("beside", expected="1 with dropout", got=str(beside))
+        self._units = units_of([one.record for one in self._packed])
         learned = Learned.of([one.record for one in packed])
         self.store = Store(out, _run(base, packed, settings), learned)
         self._open = True
+        self._pool = _pool(beside) if beside > 1 else None
         try:
             self._begin(base, out)
         except BaseException:
@@ -100,6 +114,8 @@ class Trainer:
 
     def _close(self) -> None:
         self._open = False
+        if self._pool is not None:
+            self._pool.shutdown()
         self.store.close()
 
     def sit(
@@ -151,33 +167,57 @@ class Trainer:
         """One step of the optimiser; the mean loss of a record in it."""
         number, settings = self._step, self.settings
         epoch, at = divmod(number, self._each)
-        order = np.random.default_rng([settings.seed, epoch]).permutation(len(self._packed))
+        order = self._order(epoch)
         chosen = order[at * settings.batch : (at + 1) * settings.batch]
         for group in self._optimiser.param_groups:
             group["lr"] = rate_at(number, self.total, settings)
         self._optimiser.zero_grad(set_to_none=True)
         torch.manual_seed(int(np.random.default_rng([settings.seed, number, 1]).integers(2**62)))
         self._adapter.train(True)
-        loss = sum(self._backward(self._packed[one], len(chosen)) for one in chosen)
+        loss = sum(self._backward([self._packed[one] for one in chosen]))
         torch.nn.utils.clip_grad_norm_(self._parameters.values(), _CLIP)
         self._optimiser.step()
         self._step += 1
         return float(loss)
 
-    def _backward(self, packed: Packed, batch: int) -> float:
-        total = 0.0
+    def _order(self, epoch: int) -> list[int]:
+        """The records of an epoch. Twins stand side by side, so that what a step learns from them
+        is the act by which they differ."""
+        draws = np.random.default_rng([self.settings.seed, epoch])
+        return [one for at in draws.permutation(len(self._units)) for one in self._units[at]]
+
+    def _backward(self, chosen: Sequence[Packed]) -> list[float]:
+        """Adds up the gradients of records, whose losses it returns: side by side, a core each,
+        but summed in their order, so that the number of threads changes nothing."""
+        work = partial(self._gradients, share=1 / len(chosen))
+        if self._pool is None:
+            found = [work(one) for one in chosen]
+        else:
+            found = list(self._pool.map(work, chosen))
+        for at, parameter in enumerate(self._parameters.values()):
+            parts = [gradients[at] for _, gradients in found]
+            parameter.grad = torch.stack(parts).sum(0)
+        return [loss for loss, _ in found]
+
+    def _gradients(self, packed: Packed, share: float) -> tuple[float, list[Tensor]]:
+        total, sums = 0.0, [torch.zeros_like(one) for one in self._parameters.values()]
         for row in packed.rows:
             hidden = self._lower.get(row)
             hidden = self._tower.run(hidden, row, self._first, len(self._tower.layers))
-            loss = loss_of(self._tower, hidden, row, self.settings.labels) / batch
+            loss = loss_of(self._tower, hidden, row, self.settings.labels) * share
             if not torch.isfinite(loss):
                 where = f"{packed.record.name}: step {self._step}"
                 raise TrainingError(
-                    where, expected="a finite loss", got=str(float(loss)), fix="Lower --rate."
+                    where,
+                    expected="a finite loss",
+                    got=str(float(loss.detach())),
+                    fix="Lower --rate.",
                 )
-            loss.backward()  # type: ignore[no-untyped-call]
+            found = torch.autograd.grad(loss, list(self._parameters.values()))
+            for one, gradient in zip(sums, found, strict=True):
+                one.add_(gradient)
             total += float(loss.detach())
-        return total
+        return total, sums
 
     def _save(self, losses: Sequence[float]) -> None:
         moments: dict[str, Tensor] = {}
@@ -200,6 +240,22 @@ class Trainer:
             }
         self._checkpoint = saved.folder
         return saved.step
+
+
+def _pool(count: int) -> ThreadPoolExecutor:
+    """Threads that each compute alone: PyTorch's own would share every small product."""
+    torch.set_num_threads(1)
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+
+
+def units_of(records: Sequence[Record]) -> list[list[int]]:
+    """The places of records: a generated one with its twin, any other alone."""
+    units: dict[str, list[int]] = {}
+    for place, record in enumerate(records):
+        twin = record.meta.get("twin")
+        key = min(record.name, twin) if isinstance(twin, str) else record.sha256
+        units.setdefault(key, []).append(place)
+    return list(units.values())
 
 
 def rate_at(step: int, total: int, settings: Settings) -> float:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ class Lower:
         self._kind = _KINDS[tower.precision]
         self._size = _BYTES[tower.precision] * tower.hidden
         self._places: dict[str, int] = {}
+        self._lock = Lock()  # records may be read side by side
         self._end, self._folder = 0, folder if layers else None
         if self._folder is None:
             return
@@ -56,7 +58,8 @@ class Lower:
             hidden = self._tower.run(self._tower.embed(row), row, 0, self._layers)
         rounded = hidden.to(self._kind)
         if self._folder is not None:
-            self._add(name, rounded)
+            with self._lock:
+                self._add(name, rounded)
         return rounded.float()
 
     def _open(self) -> None:

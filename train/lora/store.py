@@ -29,7 +29,8 @@ from stepguard.train.lora.adapter import Adapter
 from stepguard.train.lora.hold import hold
 from stepguard.train.lora.learned import FILE, KEY, Learned, digest
 
-_RUN, _LOG, _STATE, _OPTIMISER = "run.json", "log.jsonl", "state.json", "optimiser.safetensors"
+STATE = "state.json"  # of a checkpoint: steps made, and to make
+_RUN, _LOG, _OPTIMISER = "run.json", "log.jsonl", "optimiser.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ class Store:
         """The checkpoint to go on from."""
         for folder in reversed(steps_of(self.folder)):
             if (folder / _OPTIMISER).is_file():
-                step = json.loads((folder / _STATE).read_text())["step"]
+                step = json.loads((folder / STATE).read_text())["step"]
                 return Saved(step, folder, load_file(folder / _OPTIMISER))
         return None
 
@@ -96,7 +97,7 @@ class Store:
         beside.mkdir()
         adapter.save(beside)
         save_file(dict(moments), beside / _OPTIMISER)
-        _write(beside / _STATE, json.dumps({"step": step, **state}, sort_keys=True) + "\n")
+        _write(beside / STATE, json.dumps({"step": step, **state}, sort_keys=True) + "\n")
         for file in beside.iterdir():
             _flush(file)
         beside.rename(place)
@@ -115,7 +116,7 @@ class Store:
 
 def steps_of(run: Path) -> list[Path]:
     """The checkpoints of a run, the oldest first."""
-    return sorted(path for path in run.glob("step-*") if (path / _STATE).is_file())
+    return sorted(path for path in run.glob("step-*") if (path / STATE).is_file())
 
 
 def run_of(run: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stepguard.train.lora import fast
 from stepguard.train.lora.rows import Choice, Row
 from stepguard.train.lora.settings import Precision
 
@@ -51,6 +52,8 @@ class Tower:
         state = hidden[None]
         positions = torch.from_numpy(row.positions)[None]
         turned = self._model.rotary_emb(state, position_ids=positions)
+        if self.precision == "bf16" and all(map(fast.able, self.layers[begin:end])):
+            return self._run_fast(hidden, row, turned, begin, end)
         mask = None if row.plain else torch.from_numpy(row.sees())[None, None]
         with self._products():
             for layer in self.layers[begin:end]:
@@ -62,6 +65,16 @@ class Tower:
                     use_cache=False,
                 )
         return state[0].float()
+
+    def _run_fast(
+        self, hidden: Tensor, row: Row, turned: tuple[Tensor, Tensor], begin: int, end: int
+    ) -> Tensor:
+        half = turned[0].shape[-1] // 2  # the second half says the same
+        cos, sin = (one[0, :, :half].float() for one in turned)
+        mask = fast.mask_of(row)
+        for layer in self.layers[begin:end]:
+            hidden = fast.run(layer, hidden, (cos, sin), mask, row.trunk)
+        return hidden
 
     def read(self, hidden: Tensor, choices: Sequence[Choice]) -> list[Tensor]:
         """For each choice float32 [ids]: the logits of its rows. hidden: behind the last layer."""

@@ -38,6 +38,7 @@ def _rows(kept: Kept, calibrated: list[str]) -> dict[str, str]:
         "adapter": f"rank {settings['rank']} on the top {settings['layers']} layers, "
         f"{kept.checkpoint} ({kept.licence}), sha256 {kept.adapter[:12]}",
         **learned,
+        "read": f"{kept.seen} of {sum(one.records for one in kept.learned.values())} records",
         "calibrated": ", ".join(calibrated) or "not yet",
     }
 

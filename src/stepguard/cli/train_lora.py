@@ -22,8 +22,9 @@ kept in DIR/lower.
   stepguard export CHECKPOINT OUT --adapter DIR/step-000500
 
 Every checkpoint DIR/step-... is a whole adapter. A run that is killed goes on from the newest one
-and ends in the same adapter, bit by bit, on the same CPU with the same --threads. Records are those
-of `stepguard calibrate`; a trajectory weighs 1. See docs/training.md.
+and ends in the same adapter, bit by bit, on the same CPU (in fp32, or with dropout, with the same
+--threads, too). With bf16 --threads are records that are read side by side. Records are those of
+`stepguard calibrate`; a trajectory weighs 1. See docs/training.md.
 Needs the packages of: pip install 'stepguard[train,export]'
 """
 
@@ -68,7 +69,7 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--every", type=int, default=50, metavar="N", help=text)
     text = "of matrix products (default: bf16 where the CPU has it)"
     parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto", help=text)
-    parser.add_argument("--threads", type=int, metavar="N", help="of PyTorch (default: its own)")
+    parser.add_argument("--threads", type=int, metavar="N", help="cores to use (default: all)")
     add_base(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -145,10 +146,14 @@ def run(arguments: argparse.Namespace) -> int:
                 bar(done, len(records))
     if arguments.most_tokens is not None:
         packed = [one for one in packed if one.tokens <= arguments.most_tokens]
+    # Dropout is drawn in the order in which records are read, so one after the other.
+    alone = settings.precision != "bf16" or settings.dropout > 0
+    beside = 1 if alone else torch.get_num_threads()
     if arguments.estimate:
-        _print_estimate(estimate(base, packed, settings).to_dict(), settings, arguments)
+        found = estimate(base, packed, settings, beside=beside)
+        _print_estimate(found.to_dict(), settings, arguments)
         return 0
-    trainer = Trainer(base, packed, arguments.out, settings)
+    trainer = Trainer(base, packed, arguments.out, settings, beside)
     with progress_bar("training", "steps") as bar:
         sitting = trainer.sit(arguments.minutes, arguments.every, bar)
     questions = [question for one in packed for question in one.questions]

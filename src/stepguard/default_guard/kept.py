@@ -48,9 +48,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Kept:
-    """guard.json. checkpoint, settings: of the training run; asking: how the export is asked;
-    rounding: largest error of what is added to a matrix by keeping the adapter in fp16, relative to
-    its (Frobenius) norm."""
+    """guard.json. checkpoint, settings: of the training run; learned: the records that it was
+    given, by source; seen: how many of them had been read when it stopped; asking: how the export
+    is asked; rounding: largest error of what is added to a matrix by keeping the adapter in
+    fp16, relative to its (Frobenius) norm."""
 
     base: Base
     adapter: Sha256
@@ -60,6 +61,7 @@ class Kept:
     settings: Mapping[str, Any]
     rounding: float
     learned: Mapping[str, Source]
+    seen: int
 
 
 def kept_folder() -> Path:
