@@ -9,6 +9,7 @@
 #include "amx/table.h"
 #include "avx512/table.h"
 #include "vector/page.h"
+#include "vector/softmax.h"
 
 namespace stepguard::amx {
 namespace {
@@ -19,7 +20,6 @@ constexpr int64_t kBlockPages = 4;  // of a block
 constexpr int64_t kBlockKeys = kBlockPages * kPage;
 constexpr int64_t kMostDepth = kMaxHeadDim / kBlock;   // blocks of 32 dimensions
 constexpr int64_t kMostPanels = kMaxHeadDim / kPanel;  // of 16
-constexpr float kInfinity = __builtin_inff();
 
 // A query and its running softmax.
 struct Query {
@@ -94,32 +94,6 @@ void score_page(Work& work, const Head& head, int64_t page, int64_t at) {
   }
 }
 
-// The new maximum, and p = exp(score - maximum) of the first `count` keys; p of the others is zero.
-// Returns what the sums so far are multiplied with.
-float softmax_step(Query& query, float scale, int64_t count, float* p) {
-  constexpr int kVectors = kBlockKeys / kLanes;
-  Vec best = splat(-kInfinity);
-  Vec scores[kVectors];
-#pragma GCC unroll 8
-  for (int c = 0; c < kVectors; ++c) {
-    scores[c] = keep_first(mul(load(p + c * kLanes), splat(scale)), part_of(count, c), -kInfinity);
-    best = larger(best, scores[c]);
-  }
-  const float most = max_lanes(best);
-  const float top = most > query.top ? most : query.top;
-  const float factor = top == query.top ? 1.0F : first_lane(exp_lanes(splat(query.top - top)));
-  Vec sum = zeros();
-#pragma GCC unroll 8
-  for (int c = 0; c < kVectors; ++c) {
-    scores[c] = keep_first(exp_lanes(sub(scores[c], splat(top))), part_of(count, c), 0.0F);
-    store(p + c * kLanes, scores[c]);
-    sum = add(sum, scores[c]);
-  }
-  query.top = top;
-  query.total = query.total * factor + sum_lanes(sum);
-  return factor;
-}
-
 void rescale(Work& work, int64_t query, int64_t panels, float factor) {
   for (int64_t p = 0; p < panels; ++p) {
     float* sums = work.sums[query / kTileRows][p][query % kTileRows];
@@ -133,7 +107,7 @@ void softmax(Work& work, const Head& head, int64_t first) {
     const int64_t count = i < work.size ? visible(work.queries[i], first) : 0;
     float* p = work.scores[i];
     if (count > 0) {
-      const float factor = softmax_step(work.queries[i], head.shape.scale, count, p);
+      const float factor = softmax_step<kBlockKeys>(work.queries[i], head.shape.scale, count, p);
       if (factor != 1.0F) rescale(work, i, head.panels(), factor);
     } else {
       for (int64_t j = 0; j < kBlockKeys; j += kLanes) store(p + j, zeros());
@@ -222,8 +196,17 @@ void attend_block(Work& work, const Head& head, int64_t first) {
   }
 }
 
+void clear_sums(Work& work, const Head& head) {
+  for (int64_t t = 0; t < tiles_of(work); ++t) {
+    for (int64_t p = 0; p < head.panels(); ++p) {
+      for (int64_t r = 0; r < kTileRows; ++r) store(work.sums[t][p][r], zeros());
+    }
+  }
+}
+
 void attend(Work& work, const Head& head) {
   const Tiles tiles(kTileRows, kBlock * 2);
+  clear_sums(work, head);
   for (int64_t first = 0; first <= work.queries[work.size - 1].position; first += kBlockKeys) {
     attend_block(work, head, first);
   }
@@ -235,15 +218,6 @@ void attend(Work& work, const Head& head) {
       store(work.queries[i].out + p * kPanel, div(sums, total));
     }
   }
-}
-
-void clear(Work& work, const Head& head) {
-  for (int64_t t = 0; t < kQueryTiles; ++t) {
-    for (int64_t p = 0; p < head.panels(); ++p) {
-      for (int64_t r = 0; r < kTileRows; ++r) store(work.sums[t][p][r], zeros());
-    }
-  }
-  work.size = 0;
 }
 
 void add_query(Work& work, const Head& head, const float* q, float* out, int64_t position) {
@@ -273,7 +247,7 @@ void attention(const AttentionShape& shape, const float* q, int64_t position, in
   Work work;
   const Head head{shape, pages, arena, kv_head};
   const int64_t group = shape.heads / shape.kv_heads;
-  clear(work, head);
+  work.size = 0;
   for (int64_t i = 0; i < rows * group; ++i) {
     const int64_t row = i / group;
     const int64_t at = (row * shape.heads + kv_head * group + i % group) * shape.head_dim;
@@ -281,7 +255,7 @@ void attention(const AttentionShape& shape, const float* q, int64_t position, in
     if (work.size < kSharing && i + 1 < rows * group) continue;
     fill_last_tile(work, head);
     attend(work, head);
-    clear(work, head);
+    work.size = 0;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "vector/page.h"
+#include "vector/softmax.h"
 
 namespace stepguard::STEPGUARD_TABLE {
 namespace {
@@ -15,7 +16,6 @@ constexpr int64_t kTile = 96;             // queries that share a block
 constexpr int kVectors = kPage / kLanes;  // of the scores of a block, and of a part of V
 constexpr int64_t kKeyPart = 64;          // dimensions of K at a time
 constexpr int64_t kValuePart = kPage;     // and of V
-constexpr float kInfinity = __builtin_inff();
 
 // A query and its running softmax; `out` holds the sum of values not yet divided by `total`.
 struct Query {
@@ -113,32 +113,6 @@ void score(const AttentionShape& shape, const Block& block, const Tile& tile) {
   }
 }
 
-// The new maximum and p = exp(score - maximum) of the first `count` keys; p of the others is zero.
-// Returns what the sums so far are multiplied with.
-float softmax_step(Query& query, float scale, int64_t count, float* p) {
-  Vec scores[kVectors];
-  Vec best = splat(-kInfinity);
-#pragma GCC unroll 8
-  for (int c = 0; c < kVectors; ++c) {
-    scores[c] = keep_first(mul(load(p + c * kLanes), splat(scale)), part_of(count, c), -kInfinity);
-    best = larger(best, scores[c]);
-  }
-  const float most = max_lanes(best);
-  const float top = most > query.top ? most : query.top;
-  // Mostly the maximum stays; e^0 is exactly 1, so the shorter way has the same bits.
-  const float factor = top == query.top ? 1.0F : first_lane(exp_lanes(splat(query.top - top)));
-  Vec sum = zeros();
-#pragma GCC unroll 8
-  for (int c = 0; c < kVectors; ++c) {
-    scores[c] = keep_first(exp_lanes(sub(scores[c], splat(top))), part_of(count, c), 0.0F);
-    store(p + c * kLanes, scores[c]);
-    sum = add(sum, scores[c]);
-  }
-  query.top = top;
-  query.total = query.total * factor + sum_lanes(sum);
-  return factor;
-}
-
 // V of some keys for up to 32 dimensions from d on: key j at data + j * stride.
 struct Values {
   const float* data;
@@ -229,7 +203,7 @@ void attend_block(const AttentionShape& shape, const Block& block, int64_t first
   score(shape, block, tile);
   for (int64_t i = 0; i < tile.size; ++i) {
     Query& query = tile.queries[i];
-    tile.factor[i] = softmax_step(query, shape.scale, visible(query, first), tile.p[i]);
+    tile.factor[i] = softmax_step<kPage>(query, shape.scale, visible(query, first), tile.p[i]);
   }
   alignas(64) float buffer[kPage * kValuePart];
   // The last query sees the most keys.

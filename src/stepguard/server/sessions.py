@@ -87,7 +87,7 @@ class SessionEndpoints:
             raise Fault(400, "Malformed", "Last-Event-ID", expected=expected, got=repr(after)[:60])
         events = self._talk(request).events
         if int(after) > events.last:  # it would wait for what cannot come
-            expected = f"at most {events.last}, the last event of this session"
+            expected = f"at most {events.last}, the newest one"
             raise Fault(400, "Malformed", "Last-Event-ID", expected=expected, got=after)
         return EventStream(events, int(after))
 
