@@ -34,7 +34,8 @@ left blank.
 N, plus 1, so that what trains on the other parts never saw them; --split train, dev or test those
 that `stepguard train check` and `train lora --split` count. --limit N judges at most N records of
 each source: of every family one, then of every family a second one, in the order of their hashes.
-Cues are always fitted on all records of the files, those of the judged family left out.
+Cues are fitted on all records of the files, those of the judged family left out; with --learned
+FILE one more bag of words (TF-IDF same) on what the guard learned from, and on nothing else.
 
 With --json FILE one object: benchmark, machine, settings, sources, records (SHA-256 of each),
 judges: a list of {name, kind, threshold, unread ...}, missing {cue: why}, groups: a list of {by,
@@ -66,6 +67,8 @@ def add_quality_parser(commands: Any) -> None:
     parser.add_argument(
         "--source", nargs="+", action="extend", default=[], metavar="NAME", help=text
     )
+    text = "learned.json of the run that MODEL comes from: one more cue learns from the same alone"
+    parser.add_argument("--learned", type=Path, metavar="FILE", help=text)
     text = "of the actions of a trajectory (%(default)s)"
     parser.add_argument("--pool", choices=["max", "last"], default="max", help=text)
     text = "keep the margins there: a run that was cut off goes on"

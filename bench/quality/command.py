@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Judges and prints; the exit status is 0 whatever the quality is."""
     if arguments.plot is not None:
         need_matplotlib()  # said before an hour of reading, not after it
+    learned = None if arguments.learned is None else _learned(arguments.learned)
     records = read_records(arguments.data)
     chosen = np.array(choose(records, arguments.limit, arguments.split, arguments.source), np.int64)
     layout = lay_out([records[i] for i in chosen])
     guards, machine = _guards(arguments, layout)
     with progress_bar("cues") as progress:
-        cues, missing = _cues(records, chosen, progress)
+        cues, missing = _cues(records, chosen, progress, learned)
     judges = [*guards, *cues]
     _check_read(layout, guards)
     with progress_bar("intervals") as progress:
@@ -67,12 +69,22 @@ def _guards(arguments: argparse.Namespace, layout: Layout) -> tuple[list[Judged]
     return found, machines[0]
 
 
+def _learned(file: Path) -> frozenset[str]:
+    """The records that a run's learned.json names."""
+    try:
+        found = json.loads(file.read_bytes())["records"]
+        return frozenset(str(record) for record in found)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        expected = "learned.json of a run of `stepguard train lora`"
+        raise TrajectoryError(str(file), expected=expected, got=repr(error)) from error
+
+
 def _cues(
-    records: Sequence[Record], chosen: Ints, progress: Any
+    records: Sequence[Record], chosen: Ints, progress: Any, learned: frozenset[str] | None
 ) -> tuple[list[Judged], dict[str, str]]:
     """Fitted with all records, given for the chosen ones."""
     whole = lay_out(records)
-    found, missing = judge_by_cues(whole, chosen, progress)
+    found, missing = judge_by_cues(whole, chosen, progress, learned)
     actions = np.isin(whole.record, chosen)
     return [
         replace(

@@ -8,7 +8,7 @@ weights adding up to 1, and once on whole trajectories.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from stepguard.errors import StepguardError
 from stepguard.train.points import Floats, Ints
 
 MAJORITY, POSITION, WORDS, ACROSS = "majority", "position only", "TF-IDF", "TF-IDF across"
+SAME = "TF-IDF same"  # fitted on what the guard learned from, and on nothing else
 _FOLDS = 5
 _FEATURES = 1 << 18  # of the hashed bag of words
 _POSITION_C, _WORDS_C = 1.0, 10.0  # inverse strengths of the penalty on the weights
@@ -32,13 +33,17 @@ Progress = Callable[[int, int], None]
 
 
 def judge_by_cues(
-    layout: Layout, wanted: Ints, progress: Progress | None = None
+    layout: Layout,
+    wanted: Ints,
+    progress: Progress | None = None,
+    learned: Collection[str] | None = None,
 ) -> tuple[list[Judged], dict[str, str]]:
     """All cues on all records, and why those that could not be fitted are missing.
 
     wanted: int64, indices of the records that are to be judged; only folds that hold one of them
     are fitted, so that the others are NaN. All records serve to fit: words cost little, and the
-    more of them there are the higher is what a guard has to reach.
+    more of them there are the higher is what a guard has to reach. learned: SHA-256 of the records
+    that a guard learned from; one more bag of words is fitted on those alone.
     """
     found, missing = [_majority(layout, wanted)], {}
     words = _Words(layout)
@@ -47,6 +52,8 @@ def judge_by_cues(
         (WORDS, lambda: _by_family(layout), words.features, _of_words),
         (ACROSS, lambda: _by_source(layout), words.features, _of_words),
     ]
+    if learned is not None:
+        ways.append((SAME, lambda: _apart(layout, learned, wanted), words.features, _of_words))
     for done, (name, folds, features, model) in enumerate(ways):
         if progress is not None:
             progress(done, len(ways))
@@ -145,6 +152,18 @@ def _by_source(layout: Layout) -> Folds:
     if len(layout.sources) < 2:
         raise _too_few("sources", len(layout.sources))
     return list(LeaveOneGroupOut().split(layout.label, layout.label, layout.source))
+
+
+def _apart(layout: Layout, learned: Collection[str], wanted: Ints) -> Folds:
+    known = np.array([record.sha256 in learned for record in layout.records])
+    if known.sum() < len(learned):
+        expected, got = f"all {len(learned)} records that were learned from", f"{known.sum()}"
+        raise StepguardError("data", expected=expected, got=got, fix="Give all files of the run.")
+    both = np.intersect1d(layout.family[known], layout.family[wanted])
+    if len(both) > 0:
+        expected = "families that were not learned from"
+        raise StepguardError("judged records", expected=expected, got=f"{len(both)} that were")
+    return [(np.flatnonzero(known), wanted)]
 
 
 def _too_few(what: str, count: int) -> StepguardError:

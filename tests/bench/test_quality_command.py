@@ -126,6 +126,13 @@ def test_a_choice_of_records_and_a_mode(
     report = json.loads(out.read_text())
     assert 0 < len(report["records"]) < 32
     assert report["settings"]["split"] == "1/2"
+    others = {one.sha256 for one in read_records([labelled])} - set(report["records"])
+    learned = tmp_path / "learned.json"
+    learned.write_text(json.dumps({"records": sorted(others), "families": [], "sources": []}))
+    assert main([*words[:-4], "--split", "1/2", "--learned", str(learned)]) == 0
+    report = json.loads(out.read_text())
+    assert report["judges"][-1]["name"] == "TF-IDF same"
+    assert report["missing"] == {}
 
 
 def test_one_class_and_one_family_leave_blanks(
@@ -166,6 +173,7 @@ def test_what_cannot_be_measured_is_said(
     wrong.write_text('{"a": 1}\n' * 3)
     assert "line 1: expected scores of an earlier run" in fails("--scores", str(wrong))
     assert "manifest.json" in fails("--beside", str(tmp_path))
+    assert "learned.json of a run" in fails("--learned", str(wrong))
     long = tmp_path / "long.jsonl"
     steps = [{"role": "agent", "thought": "", "action": "w " * 40_000}]
     long.write_text(json.dumps({"contents": steps, "label": 1}))

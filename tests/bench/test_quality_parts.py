@@ -12,7 +12,14 @@ import pytest
 from stepguard.bench.quality.alarms import Alarms, count_alarms
 from stepguard.bench.quality.bootstrap import draw_families
 from stepguard.bench.quality.choice import choose, part_of
-from stepguard.bench.quality.cues import ACROSS, MAJORITY, POSITION, WORDS, judge_by_cues
+from stepguard.bench.quality.cues import (
+    ACROSS,
+    MAJORITY,
+    POSITION,
+    SAME,
+    WORDS,
+    judge_by_cues,
+)
 from stepguard.bench.quality.evaluate import Row, evaluate
 from stepguard.bench.quality.guards import at_actions, fresh_names
 from stepguard.bench.quality.layout import UNKNOWN, Judged, Layout, lay_out, pooled
@@ -176,6 +183,22 @@ def test_only_the_wanted_are_judged_and_all_fit(many: list[Record]) -> None:
     for few, all_ in zip(cues[1:], whole[1:], strict=True):
         assert np.array_equal(few.whole_margins[wanted], all_.whole_margins[wanted])
         assert np.isnan(np.delete(few.whole_margins, wanted)).all()
+
+
+def test_words_can_learn_from_what_a_guard_learned_from_alone(many: list[Record]) -> None:
+    layout = lay_out(many)
+    wanted = np.arange(40, 48)  # two families
+    learned = {one.sha256 for one in many[:16]}
+    cues, missing = judge_by_cues(layout, wanted, learned=learned)
+    assert missing == {}
+    assert cues[-1].name == SAME
+    less = judge_by_cues(lay_out(many[:16] + many[40:]), np.arange(16, 24), learned=learned)[0][-1]
+    assert cues[-1].whole_margins[wanted] == pytest.approx(less.whole_margins[16:])
+    assert np.isnan(cues[-1].whole_margins[:40]).all()
+    _, missing = judge_by_cues(layout, np.arange(8), learned=learned)
+    assert "families that were not learned from" in missing[SAME]
+    _, missing = judge_by_cues(layout, wanted, learned=learned | {"another"})
+    assert "all 17 records" in missing[SAME]
 
 
 def test_cues_that_cannot_be_fitted_say_why(many: list[Record]) -> None:

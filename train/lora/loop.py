@@ -192,8 +192,10 @@ class Trainer:
         work = partial(self._gradients, share=1 / len(chosen))
         if self._pool is None:
             found = [work(one) for one in chosen]
-        else:
-            found = list(self._pool.map(work, chosen))
+        else:  # the longest first: else a core waits for the other's last one
+            turns = sorted(range(len(chosen)), key=lambda at: -chosen[at].tokens)
+            sent = {at: self._pool.submit(work, chosen[at]) for at in turns}
+            found = [sent[at].result() for at in range(len(chosen))]
         for at, parameter in enumerate(self._parameters.values()):
             parts = [gradients[at] for _, gradients in found]
             parameter.grad = torch.stack(parts).sum(0)

@@ -110,12 +110,14 @@ def run(arguments: argparse.Namespace) -> int:
 
         from stepguard.train.lora.estimate import estimate
         from stepguard.train.lora.loop import Trainer
+        from stepguard.train.lora.memory import keep_freed_memory
         from stepguard.train.lora.rows import Packer
         from stepguard.train.lora.settings import Settings
         from stepguard.train.lora.tower import best_precision
     from stepguard.train.records import read_records
     from stepguard.train.splits import weights
 
+    keep_freed_memory()
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     records = _chosen(read_records(arguments.data, arguments.limit), arguments)
