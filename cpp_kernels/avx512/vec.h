@@ -30,6 +30,7 @@ constexpr int kStateVectors = 2;  // of the delta rule: 16 KiB at k_dim 128, hal
 [[maybe_unused]] inline Vec zeros() { return _mm512_setzero_ps(); }
 [[maybe_unused]] inline Vec splat(float x) { return _mm512_set1_ps(x); }
 [[maybe_unused]] inline Vec load(const float* from) { return _mm512_loadu_ps(from); }
+[[maybe_unused]] inline Vec load_once(const float* from) { return load(from); }
 [[maybe_unused]] inline void store(float* to, Vec v) { _mm512_storeu_ps(to, v); }
 
 // Up to 16 floats, the other lanes zero; memory behind them is not touched.

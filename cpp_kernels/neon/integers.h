@@ -44,6 +44,7 @@ namespace {
 
 // int4 times 8 bits.
 struct Int4 {
+  static constexpr bool kUnpacksOnce = false;
   static constexpr int kSteps = 8;
   static constexpr int64_t kBlockBytes = kBlock * kPanel / 2;
   using Sum = Integers;
@@ -79,6 +80,7 @@ struct Int4 {
 // int8 times 16 bits, which are 256 high + 128 + low with bytes of their own sign. A step is 4 k of
 // the high or of the low bytes. 128 sum(w) is the same for all rows.
 struct Int8 {
+  static constexpr bool kUnpacksOnce = false;
   static constexpr int kSteps = 16;
   static constexpr int64_t kBlockBytes = kBlock * kPanel;
   struct Sum {

@@ -24,6 +24,7 @@ constexpr int kStateVectors = 8;  // of the delta rule: 16 KiB at k_dim 128
 [[maybe_unused]] inline Vec zeros() { return vdupq_n_f32(0.0F); }
 [[maybe_unused]] inline Vec splat(float x) { return vdupq_n_f32(x); }
 [[maybe_unused]] inline Vec load(const float* from) { return vld1q_f32(from); }
+[[maybe_unused]] inline Vec load_once(const float* from) { return load(from); }
 [[maybe_unused]] inline void store(float* to, Vec v) { vst1q_f32(to, v); }
 
 // Up to 4 floats, the other lanes zero; memory behind them is not touched.
@@ -47,6 +48,7 @@ constexpr int kStateVectors = 8;  // of the delta rule: 16 KiB at k_dim 128
 [[maybe_unused]] inline float one_half(uint16_t half) {
   return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half))), 0);
 }
+[[maybe_unused]] inline Vec splat_half(uint16_t half) { return splat(one_half(half)); }
 [[maybe_unused]] inline void store_half(uint16_t* to, Vec v) {
   vst1_u16(to, vreinterpret_u16_f16(vcvt_f16_f32(v)));
 }
@@ -65,6 +67,8 @@ constexpr int kStateVectors = 8;  // of the delta rule: 16 KiB at k_dim 128
 [[maybe_unused]] inline Vec larger(Vec a, Vec b) { return vmaxq_f32(a, b); }
 [[maybe_unused]] inline Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
 [[maybe_unused]] inline Vec fnma(Vec a, Vec b, Vec c) { return vfmsq_f32(c, a, b); }
+// a b - c d; the first product is the one that is rounded.
+[[maybe_unused]] inline Vec difference(Vec a, Vec b, Vec c, Vec d) { return fnma(c, d, mul(a, b)); }
 [[maybe_unused]] inline Vec negative(Vec v) { return vnegq_f32(v); }
 // NaN stays NaN in both.
 [[maybe_unused]] inline Vec clamp(Vec v, float low, float high) {

@@ -72,14 +72,14 @@ void add_scores(const float* keys, int64_t d, int64_t count, const Query* querie
     for (int c = 0; c < kVectors; ++c) acc[n][c] = load(scores[n] + c * kLanes);
   }
   for (int64_t i = 0; i < count; ++i, keys += kPage) {
-    Vec key[kVectors];
+    Vec value[N];
 #pragma GCC unroll 8
-    for (int c = 0; c < kVectors; ++c) key[c] = load(keys + c * kLanes);
+    for (int n = 0; n < N; ++n) value[n] = splat(q[n][i]);
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
-      const Vec value = splat(q[n][i]);
+    for (int c = 0; c < kVectors; ++c) {
+      const Vec key = load(keys + c * kLanes);
 #pragma GCC unroll 8
-      for (int c = 0; c < kVectors; ++c) acc[n][c] = fma(value, key[c], acc[n][c]);
+      for (int n = 0; n < N; ++n) acc[n][c] = fma(value[n], key, acc[n][c]);
     }
   }
 #pragma GCC unroll 8
@@ -133,16 +133,14 @@ void add_values(const Values& values, int64_t count, const Tile& tile, int64_t f
   }
   const float* p = tile.p[first];
   for (int64_t j = 0; j < count; ++j) {
-    Vec value[kVectors];
+    Vec weight[N];
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) weight[n] = splat(p[n * kPage + j]);
 #pragma GCC unroll 8
     for (int c = 0; c < kVectors; ++c) {
-      value[c] = load(values.data + j * values.stride + c * kLanes);
-    }
+      const Vec value = load(values.data + j * values.stride + c * kLanes);
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
-      const Vec weight = splat(p[n * kPage + j]);
-#pragma GCC unroll 8
-      for (int c = 0; c < kVectors; ++c) acc[n][c] = fma(weight, value[c], acc[n][c]);
+      for (int n = 0; n < N; ++n) acc[n][c] = fma(weight[n], value, acc[n][c]);
     }
   }
 #pragma GCC unroll 8

@@ -23,7 +23,7 @@ void norm_and_rotate(const AttentionShape& shape, const float* x, const float* n
     const Vec s = load_part(sin + i, count);
     const Vec a = load_part(x + i, count);
     const Vec b = load_part(x + half + i, count);
-    store_part(y + i, fnma(b, s, mul(a, c)), count);
+    store_part(y + i, difference(a, c, b, s), count);
     store_part(y + half + i, fma(b, c, mul(a, s)), count);
   }
   for (int64_t i = 2 * half; i < dim; ++i) y[i] = x[i];

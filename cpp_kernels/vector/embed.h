@@ -6,6 +6,8 @@
 namespace stepguard::STEPGUARD_TABLE {
 namespace {
 
+constexpr int64_t kBlockVectors = kBlock / kLanes;
+
 // Some lanes of a row: scale * int8 (exact in float32), or the float32 itself.
 class TableRow {
  public:
@@ -19,7 +21,18 @@ class TableRow {
   }
   Vec lanes(int64_t i) const {
     if (floats_ != nullptr) return load_part(floats_ + i, width_ - i);
-    return mul(splat(one_half(scales_[i / kBlock])), load_bytes(bytes_ + i, width_ - i));
+    return mul(splat_half(scales_[i / kBlock]), load_bytes(bytes_ + i, width_ - i));
+  }
+  // Lanes i..i+31, all of them inside the row: the same, with one look at their scale.
+  void block(int64_t i, Vec out[kBlockVectors]) const {
+    if (floats_ != nullptr) {
+      for (int64_t j = 0; j < kBlockVectors; ++j) out[j] = load(floats_ + i + j * kLanes);
+      return;
+    }
+    const Vec scale = splat_half(scales_[i / kBlock]);
+    for (int64_t j = 0; j < kBlockVectors; ++j) {
+      out[j] = mul(scale, load_bytes(bytes_ + i + j * kLanes, kLanes));
+    }
   }
 
  private:
@@ -28,6 +41,41 @@ class TableRow {
   const int8_t* bytes_ = nullptr;
   const uint16_t* scales_ = nullptr;
 };
+
+// Dot products of Rows rows of x with one row of a table, each summed in the same order:
+// y[r * stride].
+template <int Rows>
+void dots(const float* x, const TableRow& row, int64_t width, float* y, int64_t stride) {
+  constexpr int64_t kSums = 4;
+  static_assert(kBlockVectors % kSums == 0, "a block begins with the first sum");
+  Vec sums[Rows][kSums];
+  for (auto& four : sums) {
+    for (Vec& sum : four) sum = zeros();
+  }
+  int64_t i = 0;
+  for (; i + kBlock <= width; i += kBlock) {
+    Vec lanes[kBlockVectors];
+    row.block(i, lanes);
+    for (int64_t r = 0; r < Rows; ++r) {
+      for (int64_t j = 0; j < kBlockVectors; ++j) {
+        Vec& sum = sums[r][j % kSums];
+        sum = fma(load(x + r * width + i + j * kLanes), lanes[j], sum);
+      }
+    }
+  }
+  for (int64_t j = 0; i + j * kLanes < width; ++j) {
+    const int64_t at = i + j * kLanes;
+    const Vec lanes = row.lanes(at);
+    for (int64_t r = 0; r < Rows; ++r) {
+      Vec& sum = sums[r][j % kSums];
+      sum = fma(load_part(x + r * width + at, width - at), lanes, sum);
+    }
+  }
+  for (int64_t r = 0; r < Rows; ++r) {
+    const Vec* four = sums[r];
+    y[r * stride] = sum_lanes(add(add(four[0], four[1]), add(four[2], four[3])));
+  }
+}
 
 }  // namespace
 
@@ -41,26 +89,20 @@ void embed(const int32_t* ids, int64_t rows, const void* table, const uint16_t* 
 
 float read_row(const float* x, int64_t id, const void* table, const uint16_t* scales,
                int64_t width) {
-  const TableRow row(id, table, scales, width);
-  Vec sums[4] = {zeros(), zeros(), zeros(), zeros()};
-  for (int64_t i = 0; i < width; i += 4 * kLanes) {
-    for (int64_t j = 0; j < 4; ++j) {
-      const int64_t at = i + j * kLanes;
-      if (at >= width) break;
-      sums[j] = fma(load_part(x + at, width - at), row.lanes(at), sums[j]);
-    }
-  }
-  return sum_lanes(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
+  float y = 0.0F;
+  dots<1>(x, TableRow(id, table, scales, width), width, &y, 0);
+  return y;
 }
 
+// A row of the table is decoded once for two rows of x.
 void read_rows(const float* x, int64_t rows, int64_t begin, int64_t end, const void* table,
                const uint16_t* scales, int64_t width, float* y) {
-  // A row of the table stays in the cache for all rows of x.
   const int64_t count = end - begin;
-  for (int64_t id = begin; id < end; ++id) {
-    for (int64_t r = 0; r < rows; ++r) {
-      y[r * count + id - begin] = read_row(x + r * width, id, table, scales, width);
-    }
+  for (int64_t id = begin; id < end; ++id, ++y) {
+    const TableRow row(id, table, scales, width);
+    int64_t r = 0;
+    for (; r + 2 <= rows; r += 2) dots<2>(x + r * width, row, width, y + r * count, count);
+    if (r < rows) dots<1>(x + r * width, row, width, y + r * count, count);
   }
 }
 

@@ -31,20 +31,31 @@ struct Int8Columns {
   Vec row(Integers word, int r) const { return mul(to_floats(signed_byte(word, r)), scale); }
 };
 
+// Asks for a block a few steps ahead: slices of several panels are too short a run for the CPU to
+// notice. Past the end of the weights nothing happens.
+template <class Columns>
+void ask_ahead(const uint8_t* data, const uint16_t* scales) {
+  constexpr int64_t kAhead = 1024;
+  for (int64_t line = 0; line < Columns::kBlockBytes; line += 64) prefetch(data + kAhead + line);
+  prefetch(scales + kAhead / Columns::kBlockBytes * kPanel);
+}
+
 // Rows k..k+count of a panel to out [count rounded up to 32][16]; k is a multiple of 32.
 template <class Columns>
 void decode_panel(const LinearWeight& w, int64_t panel, int64_t k, int64_t count, float* out) {
-  constexpr int64_t kAhead = 1024;
   constexpr int kWords = kBlock / Columns::kWordRows;
   const int64_t block = panel * ((w.k + kBlock - 1) / kBlock) + k / kBlock;
   const auto* data = static_cast<const uint8_t*>(w.data) + block * Columns::kBlockBytes;
   const uint16_t* scales = w.scales + block * kPanel;
   for (int64_t i = 0; i < count; i += kBlock, scales += kPanel) {
-    for (int64_t line = 0; line < Columns::kBlockBytes; line += 64) prefetch(data + kAhead + line);
+    ask_ahead<Columns>(data, scales);
+    Vec scale[kParts];
+#pragma GCC unroll 4
+    for (int p = 0; p < kParts; ++p) scale[p] = load_half(scales + p * kLanes);
     for (int index = 0; index < kWords; ++index, data += kPanel * 4) {
 #pragma GCC unroll 4
       for (int p = 0; p < kParts; ++p) {
-        const Columns columns(load_half(scales + p * kLanes));
+        const Columns columns(scale[p]);
         const Integers word = load_words(data + p * kLanes * 4);
 #pragma GCC unroll 8
         for (int r = 0; r < Columns::kWordRows; ++r) {
@@ -62,7 +73,6 @@ template <class Columns>
 void multiply_row(const LinearWeight& w, int64_t panel, const float* x, int64_t count,
                   float* sums) {
   constexpr int kVectors = kFewRowPanels * kParts;
-  constexpr int64_t kAhead = 1024;
   const int64_t blocks = (w.k + kBlock - 1) / kBlock;
   const auto* data = static_cast<const uint8_t*>(w.data) + panel * blocks * Columns::kBlockBytes;
   const uint16_t* scales = w.scales + panel * blocks * kPanel;
@@ -73,20 +83,24 @@ void multiply_row(const LinearWeight& w, int64_t panel, const float* x, int64_t 
     Vec scale[kVectors];
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      scale[v] = load_half(scales + v / kParts * blocks * kPanel + v % kParts * kLanes);
+      const int64_t block = v / kParts * blocks;
+      scale[v] = load_half(scales + block * kPanel + v % kParts * kLanes);
       if (v % kParts != 0) continue;
-      const uint8_t* ahead = data + v / kParts * blocks * Columns::kBlockBytes + kAhead;
-      for (int64_t line = 0; line < Columns::kBlockBytes; line += 64) prefetch(ahead + line);
+      ask_ahead<Columns>(data + block * Columns::kBlockBytes, scales + block * kPanel);
     }
     for (int64_t i = k; i < k + kBlock; i += Columns::kWordRows, data += kPanel * 4) {
+      Integers words[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
-        const Columns columns(scale[v]);
-        const Integers word =
-            load_words(data + v / kParts * blocks * Columns::kBlockBytes + v % kParts * kLanes * 4);
+        const int64_t at = v / kParts * blocks * Columns::kBlockBytes;
+        words[v] = load_words(data + at + v % kParts * kLanes * 4);
+      }
 #pragma GCC unroll 8
-        for (int r = 0; r < Columns::kWordRows; ++r) {
-          acc[v] = fma(splat(x[i + r]), columns.row(word, r), acc[v]);
+      for (int r = 0; r < Columns::kWordRows; ++r) {
+        const Vec value = splat(x[i + r]);
+#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; ++v) {
+          acc[v] = fma(value, Columns(scale[v]).row(words[v], r), acc[v]);
         }
       }
     }
@@ -115,16 +129,18 @@ void float_tile(const float* x, const Slice& slice, float* sums, int64_t sums_st
     }
   }
   for (int64_t k = 0; k < slice.count; ++k, x += Rows) {
-    Vec w[kVectors];
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
-      w[v] = load(slice.data + v / kParts * slice.stride + k * kPanel + v % kParts * kLanes);
-    }
+    for (int first = 0; first < kVectors; first += kParts) {  // of each panel
+      const float* from = slice.data + first / kParts * slice.stride + k * kPanel;
+      Vec w[kParts];
+#pragma GCC unroll 4
+      for (int p = 0; p < kParts; ++p) w[p] = load_once(from + p * kLanes);
 #pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r) {
-      const Vec value = splat(x[r]);
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(value, w[v], acc[r][v]);
+      for (int r = 0; r < Rows; ++r) {
+        const Vec value = splat(x[r]);
+#pragma GCC unroll 4
+        for (int p = 0; p < kParts; ++p) acc[r][first + p] = fma(value, w[p], acc[r][first + p]);
+      }
     }
   }
 #pragma GCC unroll 16

@@ -25,15 +25,65 @@ struct Record {
 template <class Kind>
 constexpr int64_t kRowBytes = sizeof(Record<Kind, 1>);
 
+// Weights straight from the model.
+template <class Kind>
+struct Packed {
+  static constexpr int64_t kBlockBytes = Kind::kBlockBytes;
+  static constexpr int64_t kSlice = 32;  // blocks that stay in the first cache for all rows
+  static constexpr int64_t kAhead = 2048;
+
+  static Integers load(const uint8_t* data, int step, int p) { return Kind::unpack(data, step, p); }
+  // Panels are too short a run for the CPU to notice. Past the end of the weights nothing happens.
+  static void ask(const uint8_t* data) {
+    for (int64_t line = 0; line < kBlockBytes; line += 64) prefetch(data + kAhead + line);
+  }
+  static const uint8_t* slice(const uint8_t* data, int64_t) { return data; }
+  static void ask_next(int64_t, int64_t) {}
+};
+
+// Weights unpacked to a buffer, a slice at a time, for a Kind to which that is worth it.
+template <class Kind>
+struct Unpacked {
+  static constexpr int64_t kBlockBytes = Kind::kSteps * kPanel * 4;
+  static constexpr int64_t kSlice = 256 / Kind::kSteps;  // 16 KiB
+
+  alignas(64) uint8_t buffer[kSlice * kBlockBytes];
+  const uint8_t* next = nullptr;  // weights of the next slice: panels lie one after the other
+
+  static Integers load(const uint8_t* data, int step, int p) {
+    return load_words(data + (step * kParts + p) * kLanes * 4);
+  }
+  static void ask(const uint8_t*) {}
+  const uint8_t* slice(const uint8_t* data, int64_t blocks) {
+    uint8_t* to = buffer;
+    for (int64_t i = 0; i < blocks; ++i, data += Kind::kBlockBytes) {
+#pragma GCC unroll 16
+      for (int step = 0; step < Kind::kSteps; ++step) {
+#pragma GCC unroll 4
+        for (int p = 0; p < kParts; ++p, to += kLanes * 4) {
+          store_words(to, Kind::unpack(data, step, p));
+        }
+      }
+    }
+    next = data;
+    return buffer;
+  }
+  // Asks for the next slice bit by bit, while rows are multiplied.
+  void ask_next(int64_t part, int64_t parts) const {
+    constexpr int64_t kBytes = kSlice * Kind::kBlockBytes;
+    const int64_t end = kBytes * (part + 1) / parts / 64;
+    for (int64_t i = kBytes * part / parts / 64; i < end; ++i) prefetch_far(next + i * 64);
+  }
+};
+
 // `blocks` blocks of 32 k of a panel: sums [Rows][16] += x . w.
-template <class Kind, int Rows>
+template <class Kind, template <class> class Source, int Rows>
 void integer_tile(const void* x, const uint8_t* data, const uint16_t* scales, int64_t blocks,
                   float* sums) {
-  constexpr int64_t kAhead = 2048;
+  using Weights = Source<Kind>;
   const auto* record = static_cast<const Record<Kind, Rows>*>(x);
   for (int64_t i = 0; i < blocks; ++i, ++record) {
-    // Panels are too short a run for the CPU to notice.
-    for (int64_t line = 0; line < Kind::kBlockBytes; line += 64) prefetch(data + kAhead + line);
+    Weights::ask(data);
     typename Kind::Sum sum[Rows][kParts];
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
@@ -46,7 +96,7 @@ void integer_tile(const void* x, const uint8_t* data, const uint16_t* scales, in
       Integers w[kParts];
 #pragma GCC unroll 4
       for (int p = 0; p < kParts; ++p) {
-        w[p] = Kind::unpack(data, step, p);
+        w[p] = Weights::load(data, step, p);
         Kind::share(shared[p], w[p], step);
       }
 #pragma GCC unroll 8
@@ -56,47 +106,64 @@ void integer_tile(const void* x, const uint8_t* data, const uint16_t* scales, in
         for (int p = 0; p < kParts; ++p) Kind::multiply(sum[r][p], w[p], value, step);
       }
     }
+    Vec scale[kParts];
 #pragma GCC unroll 4
-    for (int p = 0; p < kParts; ++p) {
-      const Vec scale = load_half(scales + p * kLanes);
+    for (int p = 0; p < kParts; ++p) scale[p] = load_half(scales + p * kLanes);
 #pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) {
+    for (int r = 0; r < Rows; ++r) {
+      const Vec of_row = splat(record->scale[r]);
+#pragma GCC unroll 4
+      for (int p = 0; p < kParts; ++p) {
         float* to = sums + r * kPanel + p * kLanes;
         const Vec total = to_floats(Kind::total(sum[r][p], shared[p]));
-        store(to, fma(mul(splat(record->scale[r]), scale), total, load(to)));
+        store(to, fma(mul(of_row, scale[p]), total, load(to)));
       }
     }
-    data += Kind::kBlockBytes;
+    data += Weights::kBlockBytes;
     scales += kPanel;
   }
 }
 
 using IntegerTile = void (*)(const void*, const uint8_t*, const uint16_t*, int64_t, float*);
 
-template <class Kind, int... R>
+template <class Kind, template <class> class Source, int... R>
 constexpr ByRows<IntegerTile, sizeof...(R)> integer_tiles(std::integer_sequence<int, R...>) {
-  return {{integer_tile<Kind, R + 1>...}};
+  return {{integer_tile<Kind, Source, R + 1>...}};
 }
 
-template <class Kind>
-void accumulate_panel(const LinearCall& call, int64_t panel, const Group& group, float* sums) {
+template <class Kind, template <class> class Source>
+void accumulate_slices(const LinearCall& call, int64_t panel, const Group& group, float* sums) {
   static constexpr auto tiles =
-      integer_tiles<Kind>(std::make_integer_sequence<int, kIntegerRows>());
-  constexpr int64_t kStep = 32;  // blocks whose weights stay in the first cache for all rows
+      integer_tiles<Kind, Source>(std::make_integer_sequence<int, kIntegerRows>());
+  constexpr int64_t kSlice = Source<Kind>::kSlice;
   const LinearWeight& w = call.weight;
   const int64_t blocks = (w.k + kBlock - 1) / kBlock;
   const auto* data = static_cast<const uint8_t*>(w.data) + panel * blocks * Kind::kBlockBytes;
   const uint16_t* scales = w.scales + panel * blocks * kPanel;
-  for (int64_t first = 0; first < blocks; first += kStep) {
+  Source<Kind> source;
+  for (int64_t first = 0; first < blocks; first += kSlice) {
+    const int64_t count = least(kSlice, blocks - first);
+    const uint8_t* slice = source.slice(data + first * Kind::kBlockBytes, count);
     for (int64_t b = group.begin; b < group.end; ++b) {
+      source.ask_next(b - group.begin, group.end - group.begin);
       const int64_t start = block_start(group.split, b);
       const int64_t rows = block_rows(group.split, b);
       const auto* x = static_cast<const uint8_t*>(call.packed) +
                       (start * blocks + first * rows) * kRowBytes<Kind>;
-      tiles[rows](x, data + first * Kind::kBlockBytes, scales + first * kPanel,
-                  least(kStep, blocks - first), sums + (start - group.first) * kPanel);
+      tiles[rows](x, slice, scales + first * kPanel, count, sums + (start - group.first) * kPanel);
     }
   }
+}
+
+template <class Kind>
+void accumulate_panel(const LinearCall& call, int64_t panel, const Group& group, float* sums) {
+  if constexpr (Kind::kUnpacksOnce) {
+    // Unpacking twice is cheaper than a buffer.
+    if (group.end - group.begin > 2) {
+      return accumulate_slices<Kind, Unpacked>(call, panel, group, sums);
+    }
+  }
+  accumulate_slices<Kind, Packed>(call, panel, group, sums);
 }
 
 template <class Kind, int Rows>

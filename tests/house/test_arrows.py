@@ -197,7 +197,7 @@ def test_a_right_import_passes(path: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("cpp_kernels/avx2/linear.cc", "../ort/ort_abi.h"),
+        ("cpp_kernels/avx2/functions.cc", "../ort/ort_abi.h"),
         ("cpp_kernels/dispatch.cc", "pages.h"),
         ("cpp_kernels/dispatch.cc", "pybind11/pybind11.h"),
         ("cpp_kernels/ort/op.cc", "Python.h"),

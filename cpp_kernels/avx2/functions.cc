@@ -1,0 +1,11 @@
+// The functions of the table: sources for any vectors, compiled for these.
+#include "avx2/kinds.h"
+#include "avx2/table.h"
+#include "avx2/vec.h"
+#include "vector/attention.h"
+#include "vector/attention_prepare.h"
+#include "vector/delta_prepare.h"
+#include "vector/delta_rule.h"
+#include "vector/embed.h"
+#include "vector/linear.h"
+#include "vector/rms_norm.h"
