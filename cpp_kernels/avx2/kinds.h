@@ -46,6 +46,7 @@ struct Int4 : Nibbles, Pairs {
 
 // int8 times 16 bits: at most 32 * 128 * 32767 in a sum of 32 bits.
 struct Int8 : Bytes, Pairs {
+  static Sum start(int32_t) { return _mm256_setzero_si256(); }
   static void multiply(Sum& sum, Integers w, Integers x, int) {
     Integers product;
     asm volatile(
