@@ -1,4 +1,4 @@
-"""What the C library does with freed memory: in a process of its own, since it holds for all of it."""
+"""What the C library does with freed memory: it holds for a process, so each case has its own."""
 
 from __future__ import annotations
 
