@@ -17,11 +17,12 @@ using Vec = __m256;
 using Integers = __m256i;
 
 // How many things share a register tile; there are 16 registers.
-constexpr int kFloatRows = 6;     // rows of a Linear with decoded weights
-constexpr int kFewRowPanels = 2;  // panels, where a Linear has 1 or 2 rows
-constexpr int kIntegerRows = 4;   // rows of a Linear in integers: products need registers too
-constexpr int kQueries = 3;       // queries of attention
-constexpr int kStateVectors = 4;  // of the delta rule: 16 KiB at k_dim 128, half of a first cache
+constexpr int kFloatRows = 6;      // rows of a Linear with decoded weights
+constexpr int kFewRowPanels = 2;   // panels, where a Linear has 1 or 2 rows
+constexpr int kIntegerPanels = 1;  // panels that share the words of a row, of a Linear in integers
+constexpr int kIntegerRows = 4;    // rows of a Linear in integers: products need registers too
+constexpr int kQueries = 3;        // queries of attention
+constexpr int kStateVectors = 4;   // of the delta rule: 16 KiB at k_dim 128, half of a first cache
 
 // The first `count` (0 to 8) lanes set.
 [[maybe_unused]] inline __m256i first_lanes(int64_t count) {

@@ -17,11 +17,12 @@ using Vec = __m512;
 using Integers = __m512i;
 
 // How many things share a register tile; there are 32 registers.
-constexpr int kFloatRows = 12;    // rows of a Linear with decoded weights
-constexpr int kFewRowPanels = 4;  // panels, where a Linear has 1 or 2 rows
-constexpr int kIntegerRows = 8;   // rows of a Linear in integers
-constexpr int kQueries = 8;       // queries of attention
-constexpr int kStateVectors = 2;  // of the delta rule: 16 KiB at k_dim 128, half of a first cache
+constexpr int kFloatRows = 12;     // rows of a Linear with decoded weights
+constexpr int kFewRowPanels = 4;   // panels, where a Linear has 1 or 2 rows
+constexpr int kIntegerPanels = 2;  // panels that share the words of a row, of a Linear in integers
+constexpr int kIntegerRows = 8;    // rows of a Linear in integers
+constexpr int kQueries = 8;        // queries of attention
+constexpr int kStateVectors = 2;   // of the delta rule: 16 KiB at k_dim 128, half of a first cache
 
 [[maybe_unused]] inline __mmask16 first_lanes(int64_t count) {
   return static_cast<__mmask16>((1U << count) - 1U);

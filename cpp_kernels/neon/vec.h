@@ -15,11 +15,12 @@ using Vec = float32x4_t;
 using Integers = int32x4_t;
 
 // How many things share a register tile; there are 32 registers.
-constexpr int kFloatRows = 6;     // rows of a Linear with decoded weights
-constexpr int kFewRowPanels = 2;  // panels, where a Linear has 1 or 2 rows
-constexpr int kIntegerRows = 4;   // rows of a Linear in integers
-constexpr int kQueries = 3;       // queries of attention
-constexpr int kStateVectors = 8;  // of the delta rule: 16 KiB at k_dim 128
+constexpr int kFloatRows = 6;      // rows of a Linear with decoded weights
+constexpr int kFewRowPanels = 2;   // panels, where a Linear has 1 or 2 rows
+constexpr int kIntegerPanels = 1;  // panels that share the words of a row, of a Linear in integers
+constexpr int kIntegerRows = 4;    // rows of a Linear in integers
+constexpr int kQueries = 3;        // queries of attention
+constexpr int kStateVectors = 8;   // of the delta rule: 16 KiB at k_dim 128
 
 [[maybe_unused]] inline Vec zeros() { return vdupq_n_f32(0.0F); }
 [[maybe_unused]] inline Vec splat(float x) { return vdupq_n_f32(x); }

@@ -76,47 +76,56 @@ struct Unpacked {
   }
 };
 
-// `blocks` blocks of 32 k of a panel: sums [Rows][16] += x . w.
-template <class Kind, template <class> class Source, int Rows>
+// How far one panel's weights, scales and sums are from the next one's.
+struct Strides {
+  int64_t data, scales, sums;
+};
+
+// `blocks` blocks of 32 k of some panels: sums [Rows][16] of each += x . w. A word of a row is
+// loaded once for all of them.
+template <class Kind, template <class> class Source, int Panels, int Rows>
 void integer_tile(const void* x, const uint8_t* data, const uint16_t* scales, int64_t blocks,
-                  float* sums) {
+                  float* sums, const Strides& strides) {
   using Weights = Source<Kind>;
+  constexpr int kVectors = Panels * kParts;
   const auto* record = static_cast<const Record<Kind, Rows>*>(x);
   for (int64_t i = 0; i < blocks; ++i, ++record) {
-    Weights::ask(data);
-    typename Kind::Sum sum[Rows][kParts];
-#pragma GCC unroll 8
+    for (int q = 0; q < Panels; ++q) Weights::ask(data + q * strides.data);
+    typename Kind::Sum sum[Rows][kVectors];
+#pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-      for (int p = 0; p < kParts; ++p) sum[r][p] = Kind::start(record->start[r]);
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = Kind::start(record->start[r]);
     }
-    typename Kind::Shared shared[kParts] = {};
+    typename Kind::Shared shared[kVectors] = {};
 #pragma GCC unroll 16
     for (int step = 0; step < Kind::kSteps; ++step) {
-      Integers w[kParts];
+      Integers w[kVectors];
 #pragma GCC unroll 4
-      for (int p = 0; p < kParts; ++p) {
-        w[p] = Weights::load(data, step, p);
-        Kind::share(shared[p], w[p], step);
+      for (int v = 0; v < kVectors; ++v) {
+        w[v] = Weights::load(data + v / kParts * strides.data, step, v % kParts);
+        Kind::share(shared[v], w[v], step);
       }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
         const auto value = Kind::row(record->x[step][r]);
 #pragma GCC unroll 4
-        for (int p = 0; p < kParts; ++p) Kind::multiply(sum[r][p], w[p], value, step);
+        for (int v = 0; v < kVectors; ++v) Kind::multiply(sum[r][v], w[v], value, step);
       }
     }
-    Vec scale[kParts];
+    Vec scale[kVectors];
 #pragma GCC unroll 4
-    for (int p = 0; p < kParts; ++p) scale[p] = load_half(scales + p * kLanes);
-#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      scale[v] = load_half(scales + v / kParts * strides.scales + v % kParts * kLanes);
+    }
+#pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
       const Vec of_row = splat(record->scale[r]);
 #pragma GCC unroll 4
-      for (int p = 0; p < kParts; ++p) {
-        float* to = sums + r * kPanel + p * kLanes;
-        const Vec total = to_floats(Kind::total(sum[r][p], shared[p]));
-        store(to, fma(mul(of_row, scale[p]), total, load(to)));
+      for (int v = 0; v < kVectors; ++v) {
+        float* to = sums + v / kParts * strides.sums + r * kPanel + v % kParts * kLanes;
+        const Vec total = to_floats(Kind::total(sum[r][v], shared[v]));
+        store(to, fma(mul(of_row, scale[v]), total, load(to)));
       }
     }
     data += Weights::kBlockBytes;
@@ -124,22 +133,24 @@ void integer_tile(const void* x, const uint8_t* data, const uint16_t* scales, in
   }
 }
 
-using IntegerTile = void (*)(const void*, const uint8_t*, const uint16_t*, int64_t, float*);
+using IntegerTile = void (*)(const void*, const uint8_t*, const uint16_t*, int64_t, float*,
+                             const Strides&);
 
-template <class Kind, template <class> class Source, int... R>
+template <class Kind, template <class> class Source, int Panels, int... R>
 constexpr ByRows<IntegerTile, sizeof...(R)> integer_tiles(std::integer_sequence<int, R...>) {
-  return {{integer_tile<Kind, Source, R + 1>...}};
+  return {{integer_tile<Kind, Source, Panels, R + 1>...}};
 }
 
-template <class Kind, template <class> class Source>
+template <class Kind, template <class> class Source, int Panels>
 void accumulate_slices(const LinearCall& call, int64_t panel, const Group& group, float* sums) {
   static constexpr auto tiles =
-      integer_tiles<Kind, Source>(std::make_integer_sequence<int, kIntegerRows>());
-  constexpr int64_t kSlice = Source<Kind>::kSlice;
+      integer_tiles<Kind, Source, Panels>(std::make_integer_sequence<int, kIntegerRows>());
+  constexpr int64_t kSlice = Source<Kind>::kSlice / Panels;
   const LinearWeight& w = call.weight;
   const int64_t blocks = (w.k + kBlock - 1) / kBlock;
-  const auto* data = static_cast<const uint8_t*>(w.data) + panel * blocks * Kind::kBlockBytes;
-  const uint16_t* scales = w.scales + panel * blocks * kPanel;
+  const Strides strides{blocks * Kind::kBlockBytes, blocks * kPanel, group.rows * kPanel};
+  const auto* data = static_cast<const uint8_t*>(w.data) + panel * strides.data;
+  const uint16_t* scales = w.scales + panel * strides.scales;
   Source<Kind> source;
   for (int64_t first = 0; first < blocks; first += kSlice) {
     const int64_t count = least(kSlice, blocks - first);
@@ -150,7 +161,8 @@ void accumulate_slices(const LinearCall& call, int64_t panel, const Group& group
       const int64_t rows = block_rows(group.split, b);
       const auto* x = static_cast<const uint8_t*>(call.packed) +
                       (start * blocks + first * rows) * kRowBytes<Kind>;
-      tiles[rows](x, slice, scales + first * kPanel, count, sums + (start - group.first) * kPanel);
+      tiles[rows](x, slice, scales + first * kPanel, count, sums + (start - group.first) * kPanel,
+                  strides);
     }
   }
 }
@@ -160,10 +172,24 @@ void accumulate_panel(const LinearCall& call, int64_t panel, const Group& group,
   if constexpr (Kind::kUnpacksOnce) {
     // Unpacking twice is cheaper than a buffer.
     if (group.end - group.begin > 2) {
-      return accumulate_slices<Kind, Unpacked>(call, panel, group, sums);
+      return accumulate_slices<Kind, Unpacked, 1>(call, panel, group, sums);
     }
   }
-  accumulate_slices<Kind, Packed>(call, panel, group, sums);
+  accumulate_slices<Kind, Packed, 1>(call, panel, group, sums);
+}
+
+template <class Kind>
+void accumulate_panels(const LinearCall& call, int64_t panel, int64_t panels, const Group& group) {
+  int64_t p = 0;
+  if constexpr (kIntegerPanels > 1) {
+    for (; p + kIntegerPanels <= panels; p += kIntegerPanels) {
+      accumulate_slices<Kind, Packed, kIntegerPanels>(call, panel + p, group,
+                                                      group.sums + p * group.rows * kPanel);
+    }
+  }
+  for (; p < panels; ++p) {
+    accumulate_panel<Kind>(call, panel + p, group, group.sums + p * group.rows * kPanel);
+  }
 }
 
 template <class Kind, int Rows>
@@ -219,10 +245,8 @@ void pack_integers(const LinearInput& input, const Split& split, const float* x,
 void accumulate_integers(const LinearCall& call, int64_t panel, int64_t panels,
                          const Group& group) {
   const auto accumulate =
-      call.weight.format == WeightFormat::kInt4 ? accumulate_panel<Int4> : accumulate_panel<Int8>;
-  for (int64_t p = 0; p < panels; ++p) {
-    accumulate(call, panel + p, group, group.sums + p * group.rows * kPanel);
-  }
+      call.weight.format == WeightFormat::kInt4 ? accumulate_panels<Int4> : accumulate_panels<Int8>;
+  accumulate(call, panel, panels, group);
 }
 
 }  // namespace
