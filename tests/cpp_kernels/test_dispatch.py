@@ -68,17 +68,15 @@ def test_tables_round_differently(kernels: Kernels) -> None:
     assert (fast == plain).mean() < 0.5
 
 
-@pytest.mark.parametrize(
-    ("name", "files"), [("avx2", 5), ("avxvnni", 2), ("avx512", 2), ("amx", 2)]
-)
-def test_code_of_a_newer_cpu_is_not_shared(kernels: Kernels, name: str, files: int) -> None:
+@pytest.mark.parametrize("name", ["avx2", "avxvnni", "avx512", "amx"])
+def test_code_of_a_newer_cpu_is_not_shared(kernels: Kernels, name: str) -> None:
     """A weak symbol of such a file could become the one copy that every caller uses."""
     nm = shutil.which("nm")
     if nm is None or kernels.problem(name) == "not in this build":
         pytest.skip("no nm or no such table")
     objects = kernels.folder / "CMakeFiles" / "stepguard_kernels.dir" / name
     sources = sorted(objects.glob("*.o"))
-    assert len(sources) >= files
+    assert len(sources) >= 2  # the table, and its functions
     for path in sources:
         symbols = subprocess.run(
             [nm, str(path)], capture_output=True, text=True, check=True
