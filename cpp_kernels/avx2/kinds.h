@@ -9,16 +9,10 @@
 namespace stepguard::STEPGUARD_TABLE {
 namespace {
 
-// What both kinds share. A step of the weights takes two instructions to unpack and a row two to
-// multiply, so several blocks of rows unpack them once.
-struct Pairs {
+// A step of the weights takes two instructions to unpack and a row two to multiply, so several
+// blocks of rows unpack them once.
+struct Pairs : Words {
   static constexpr bool kUnpacksOnce = true;
-  using Sum = Integers;
-  using Shared = Nothing;  // between the rows
-
-  static Sum start(int32_t sum) { return splat_integer(sum); }
-  static void share(Shared&, Integers, int) {}
-  static Integers row(uint32_t word) { return splat_integer(static_cast<int32_t>(word)); }
 };
 
 // int4 times 8 bits. Nibbles are the weights + 8, so 8 sum(x) is subtracted, before the products:
@@ -55,7 +49,6 @@ struct Int8 : Bytes, Pairs {
         : [sum] "+x"(sum), [product] "=&x"(product)
         : [w] "x"(w), [x] "x"(x));
   }
-  static Integers total(Sum sum, Shared) { return sum; }
 };
 
 }  // namespace

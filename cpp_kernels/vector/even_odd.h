@@ -9,6 +9,17 @@ namespace {
 
 struct Nothing {};
 
+// What all kinds on x86 share: a sum of 32 bits a column, a word of a row for all columns.
+struct Words {
+  using Sum = Integers;
+  using Shared = Nothing;  // between the rows
+
+  static Sum start(int32_t sum) { return splat_integer(sum); }
+  static void share(Shared&, Integers, int) {}
+  static Integers row(uint32_t word) { return splat_integer(static_cast<int32_t>(word)); }
+  static Integers total(Sum sum, Shared) { return sum; }
+};
+
 // int4 weights and rows of 8 bits: 4 k a step.
 struct Nibbles {
   static constexpr int kSteps = 8;

@@ -7,16 +7,8 @@
 namespace stepguard::STEPGUARD_TABLE {
 namespace {
 
-// What both kinds share.
-struct Vnni {
+struct Vnni : Words {
   static constexpr bool kUnpacksOnce = false;
-  using Sum = Integers;
-  using Shared = Nothing;  // between the rows
-
-  static Sum start(int32_t sum) { return splat_integer(sum); }
-  static void share(Shared&, Integers, int) {}
-  static Integers row(uint32_t word) { return splat_integer(static_cast<int32_t>(word)); }
-  static Integers total(Sum sum, Shared) { return sum; }
 };
 
 // int4 times 8 bits. Nibbles are the weights + 8, so a sum begins with -8 sum(x).
