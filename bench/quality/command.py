@@ -6,7 +6,6 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from stepguard.bench.report import machine_text, progress_bar
 from stepguard.cli.show import console, plain
 from stepguard.errors import TrajectoryError
 from stepguard.train import Record, read_records
+from stepguard.train.lora.learned import read_learned
 from stepguard.train.points import Ints
 
 
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Judges and prints; the exit status is 0 whatever the quality is."""
     if arguments.plot is not None:
         need_matplotlib()  # said before an hour of reading, not after it
-    learned = None if arguments.learned is None else _learned(arguments.learned)
+    learned = None if arguments.learned is None else read_learned(arguments.learned).records
     records = read_records(arguments.data)
     chosen = np.array(choose(records, arguments.limit, arguments.split, arguments.source), np.int64)
     layout = lay_out([records[i] for i in chosen])
@@ -67,16 +67,6 @@ def _guards(arguments: argparse.Namespace, layout: Layout) -> tuple[list[Judged]
             kept = arguments.scores
             found.append(judge_by_guard(model, name, layout, arguments.pool, kept, progress))
     return found, machines[0]
-
-
-def _learned(file: Path) -> frozenset[str]:
-    """The records that a run's learned.json names."""
-    try:
-        found = json.loads(file.read_bytes())["records"]
-        return frozenset(str(record) for record in found)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        expected = "learned.json of a run of `stepguard train lora`"
-        raise TrajectoryError(str(file), expected=expected, got=repr(error)) from error
 
 
 def _cues(
@@ -135,6 +125,7 @@ def _report(
             **{name: getattr(arguments, name) for name in names},
             "split": split,
             "only": list(arguments.source),
+            "learned": None if arguments.learned is None else arguments.learned.name,
             "files": [file.name for file in arguments.data],
         },
         "sources": _sources(layout),

@@ -38,20 +38,28 @@ class Learned:
 
 
 def learned_of(run: Path, sha256: str) -> Learned:
-    """What a run's folder says. sha256: what the file must be.
+    """What a run's folder says. sha256: what the file must be. Raises what `read_learned` does."""
+    return read_learned(run / FILE, sha256)
+
+
+def read_learned(path: Path, sha256: str | None = None) -> Learned:
+    """What such a file says, wherever it lies.
 
     Raises:
-        TrainingError: the file is missing, or is another one.
+        TrainingError: the file is missing, is no such file, or is another one than `sha256` names.
     """
-    path = run / FILE
     try:
         data = path.read_bytes()
     except OSError as error:
         raise TrainingError(str(path), expected="a file of the run", got=str(error)) from error
-    if digest(data) != sha256:
+    if sha256 is not None and digest(data) != sha256:
         expected, got = "the file that run.json names", "another one"
         raise TrainingError(str(path), expected=expected, got=got)
-    return Learned(**{name: frozenset(found) for name, found in json.loads(data).items()})
+    try:
+        return Learned(**{name: frozenset(found) for name, found in json.loads(data).items()})
+    except (ValueError, TypeError, AttributeError) as error:
+        expected = f"{FILE} of a run of `stepguard train lora`"
+        raise TrainingError(str(path), expected=expected, got=str(error)[:200]) from error
 
 
 def digest(data: bytes) -> str:
