@@ -12,6 +12,7 @@ from stepguard.train.lora.base import Base, open_base
 from stepguard.train.lora.loop import Trainer
 from stepguard.train.lora.rows import Packed, Packer
 from stepguard.train.lora.settings import Settings
+from stepguard.train.lora.start import Start
 from stepguard.train.records import Record, read_records
 from tests.export.tiny import make_checkpoint
 
@@ -80,8 +81,16 @@ def pack(base: Base, records: list[Record], context: int = 512) -> list[Packed]:
     return [packer.pack(record) for record in records]
 
 
-def trainer(checkpoint: Path, data: Path, out: Path, beside: int = 1, **settings: Any) -> Trainer:
+def trainer(
+    checkpoint: Path,
+    data: Path,
+    out: Path,
+    beside: int = 1,
+    start: Start | None = None,
+    **settings: Any,
+) -> Trainer:
     """A run on a base of its own."""
     base = open_base(checkpoint, taxonomy="base")
     chosen = Settings(**{"layers": 2, "rank": 4, "alpha": 8, "batch": 4, "epochs": 2} | settings)
-    return Trainer(base, pack(base, read_records([data]), chosen.context), out, chosen, beside)
+    packed = pack(base, read_records([data]), chosen.context)
+    return Trainer(base, packed, out, chosen, beside, start)

@@ -36,7 +36,8 @@ def measure_run(
     safe: Part,
     progress: Progress | None = None,
 ) -> Iterator[Measured]:
-    """Step 0 and then every checkpoint, as they are measured; the scorer's adapter is new.
+    """Step 0 and then every checkpoint, as they are measured; the scorer's adapter is new. Step 0
+    is the base, or what the run was told to begin from.
 
     progress: called with records read and to read.
 
@@ -47,7 +48,9 @@ def measure_run(
         _check(part, labels=part is not safe)
         records = [one.record for one in part.packed]
         check_apart(run, part.name, records, sources=part is outside)
-    folders: list[Path | None] = [None, *steps_of(run)]
+    folders: list[Path | None] = [*steps_of(run)]
+    if not folders or _step(folders[0]) > 0:
+        folders.insert(0, None)
     parts = (inside, outside, safe)
     total = len(folders) * sum(len(part.packed) for part in parts)
     done = 0
@@ -63,7 +66,7 @@ def measure_run(
                 scored.append(scorer.score(one))
                 done += 1
             found.append(scored)
-        step = 0 if folder is None else int(folder.name.removeprefix("step-"))
+        step = _step(folder)
         calm = _traffic(inside, found[0])
         yield measure(
             step,
@@ -74,6 +77,10 @@ def measure_run(
         )
     if progress is not None:
         progress(total, total)
+
+
+def _step(folder: Path | None) -> int:
+    return 0 if folder is None else int(folder.name.removeprefix("step-"))
 
 
 def check_apart(run: Path, name: str, records: Sequence[Record], *, sources: bool) -> None:

@@ -31,6 +31,14 @@ class Learned:
             frozenset(record.source for record in records),
         )
 
+    def and_of(self, other: Learned) -> Learned:
+        """What both learned from."""
+        return Learned(
+            self.records | other.records,
+            self.families | other.families,
+            self.sources | other.sources,
+        )
+
     def text(self) -> str:
         """As a file: the same for the same records, whatever their order."""
         value = {name: sorted(found) for name, found in vars(self).items()}

@@ -28,7 +28,8 @@ from stepguard.train.lora.learned import Learned
 from stepguard.train.lora.lower import Lower
 from stepguard.train.lora.rows import Packed
 from stepguard.train.lora.settings import Settings
-from stepguard.train.lora.store import Saved, Store
+from stepguard.train.lora.start import Start
+from stepguard.train.lora.store import Saved, Store, steps_of
 from stepguard.train.lora.tower import Tower, loss_of
 from stepguard.train.records import Record, digest_of
 
@@ -65,9 +66,11 @@ class Trainer:
         out: Path,
         settings: Settings,
         beside: int = 1,
+        start: Start | None = None,
     ) -> None:
         """packed: what is learned; records without a labelled prefix are left out. beside: how many
-        records of a step are read at once, on a core each; it changes no bit.
+        records of a step are read at once, on a core each; it changes no bit. start: the adapter
+        that the first step changes; without it one that changes nothing yet.
 
         Raises:
             TrainingError: nothing is left, `out` is another run's or another sitting has it, or a
@@ -83,8 +86,11 @@ class Trainer:
         if beside > 1 and settings.dropout > 0:  # drawn in the order in which records are read
             raise TrainingError("beside", expected="1 with dropout", got=str(beside))
         self._units = units_of([one.record for one in self._packed])
-        learned = Learned.of([one.record for one in packed])
-        self.store = Store(out, _run(base, packed, settings), learned)
+        learned, run = Learned.of([one.record for one in packed]), _run(base, packed, settings)
+        if start is not None:
+            learned, run = learned.and_of(start.learned), {**run, "start": start.sha256}
+        self._start = start
+        self.store = Store(out, run, learned)
         self._open = True
         self._pool = _pool(beside) if beside > 1 else None
         try:
@@ -230,8 +236,17 @@ class Trainer:
         state = {"total": self.total, "loss": sum(recent) / len(recent)}
         self._checkpoint = self.store.save(self._step, self._adapter, moments, state)
 
+    def _begin_from(self, start: Start | None) -> None:
+        """Step 0 of such a run is a checkpoint, too: what the later ones are compared with."""
+        if start is None:
+            return
+        start.give(self._adapter, self.settings.alpha)
+        if not steps_of(self.store.folder):
+            self.store.save(0, self._adapter, {}, {"total": self.total})
+
     def _resume(self, saved: Saved | None) -> int:
         if saved is None:
+            self._begin_from(self._start)
             return 0
         self._adapter.load(saved.folder)
         for name, parameter in self._parameters.items():

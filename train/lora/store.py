@@ -91,12 +91,14 @@ class Store:
     def save(
         self, step: int, adapter: Adapter, moments: Mapping[str, Tensor], state: Mapping[str, Any]
     ) -> Path:
-        """Writes the checkpoint behind `step` steps; older ones keep their adapter only."""
+        """Writes the checkpoint behind `step` steps; older ones keep their adapter only. moments:
+        none before the first step."""
         place = self.folder / f"step-{step:06d}"
         beside = self.folder / f".{place.name}"
         beside.mkdir()
         adapter.save(beside)
-        save_file(dict(moments), beside / _OPTIMISER)
+        if moments:
+            save_file(dict(moments), beside / _OPTIMISER)
         _write(beside / STATE, json.dumps({"step": step, **state}, sort_keys=True) + "\n")
         for file in beside.iterdir():
             _flush(file)

@@ -19,6 +19,7 @@ kept in DIR/lower.
 
   stepguard train lora CHECKPOINT data.jsonl.gz other.jsonl --out DIR --minutes 90
   stepguard train lora CHECKPOINT data.jsonl.gz other.jsonl --out DIR --minutes 90    goes on
+  stepguard train lora CHECKPOINT new.jsonl --out OTHER --from DIR/step-000500    learns more
   stepguard export CHECKPOINT OUT --adapter DIR/step-000500
 
 Every checkpoint DIR/step-... is a whole adapter. A run that is killed goes on from the newest one
@@ -36,6 +37,9 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("checkpoint", type=Path, help="a folder with safetensors, or a .gguf file")
     parser.add_argument("data", nargs="+", type=Path, help=".jsonl or .jsonl.gz files")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
+    text = "begin with the adapter in this folder: a checkpoint of another run, or a kept one with "
+    text += "its learned.json, whose records then count as learned from, too"
+    parser.add_argument("--from", dest="start", type=Path, metavar="ADAPTER", help=text)
     text = "time a few records, print how long the run would take, and write nothing"
     parser.add_argument("--estimate", action="store_true", help=text)
     text = "end this sitting after about M minutes, at a checkpoint"
@@ -113,6 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
         from stepguard.train.lora.memory import keep_freed_memory
         from stepguard.train.lora.rows import Packer
         from stepguard.train.lora.settings import Settings
+        from stepguard.train.lora.start import read_start
         from stepguard.train.lora.tower import best_precision
     from stepguard.train.records import read_records
     from stepguard.train.splits import weights
@@ -120,6 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
+    start = None if arguments.start is None else read_start(arguments.start)
     records = _chosen(read_records(arguments.data, arguments.limit), arguments)
     base = open_from(arguments)
     layers = arguments.train_layers
@@ -155,7 +161,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = estimate(base, packed, settings, beside=beside)
         _print_estimate(found.to_dict(), settings, arguments)
         return 0
-    trainer = Trainer(base, packed, arguments.out, settings, beside)
+    trainer = Trainer(base, packed, arguments.out, settings, beside, start)
     with progress_bar("training", "steps") as bar:
         sitting = trainer.sit(arguments.minutes, arguments.every, bar)
     questions = [question for one in packed for question in one.questions]
