@@ -23,7 +23,7 @@ from stepguard.default_guard import Base, kept_folder
 from stepguard.default_guard.kept import PAIRS
 from stepguard.train.calibrate import Target
 from stepguard.train.keep import keep_adapter
-from stepguard.train.keep_calibrations import Job, keep_calibrations
+from stepguard.train.keep_calibrations import SETTINGS, Job, keep_calibrations
 from stepguard.train.licence import may_ship
 from stepguard.train.lora.choice import check_apart
 from stepguard.train.records import Record, read_records
@@ -49,8 +49,9 @@ def main() -> int:
     shutil.copyfile(ROOT / "LICENSE", adapter / "LICENSE")
     print(f"adapter: {kept.adapter}, error by fp16 {kept.rounding:g}")
     if arguments.calibrate:
-        _calibrate(arguments, Job(weights, adapter, kept, _records(arguments), _target(arguments),
-                                  work))  # fmt: skip
+        records, target = _records(arguments), _target(arguments)
+        job = Job(weights, adapter, kept, records, target, work, arguments.settings)
+        _calibrate(arguments, job)
     if arguments.pairs:
         _pairs(arguments, adapter)
     return 0
@@ -114,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--rule", choices=["fixed-sequence", "conformal"], default="fixed-sequence")
     quants = ["int8", "int4", "float32"]
     add("--quant", nargs="+", choices=quants, default=quants[:2], help="(int8 int4)")
+    text = "activations and KV pages to calibrate for (all)"
+    add("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), help=text)
     add("--pairs", type=Path, nargs="+", default=[], help="held-out pairs of `train generate`")
     add("--work", type=Path, default=Path("build/keep"), help="(%(default)s)")
     return parser

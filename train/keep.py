@@ -73,6 +73,7 @@ def keep_adapter(
         settings=run["settings"],
         rounding=rounding,
         learned=sources,
+        given=int(run["records"]),
         seen=_seen(checkpoint, run),
     )
     _write(into / "NOTICE", _notice(kept))

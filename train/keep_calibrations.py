@@ -16,15 +16,15 @@ from stepguard.train.kept import Progress
 from stepguard.train.records import Record
 from stepguard.train.scores import guard_key, score_records
 
-_KV = ("fp16", "fp32")
-_ACTIVATIONS = {"float32": ("fp32",)}
-_BOTH = ("int8", "fp32")
+# Activations and type of the KV pages, by their name in a file.
+SETTINGS = {f"{one}-{kv}": (one, kv) for one in ("int8", "fp32") for kv in ("fp16", "fp32")}
 
 
 @dataclass(frozen=True)
 class Job:
     """What is calibrated, and with what. adapter: the folder of the kept adapter, where the
-    calibrations go, too; work: exports and margins, kept for a run that was cut off."""
+    calibrations go, too; work: exports and margins, kept for a run that was cut off; settings: keys
+    of SETTINGS. An export in float32 has no rows in int8."""
 
     weights: Path
     adapter: Path
@@ -32,6 +32,7 @@ class Job:
     records: Sequence[Record]
     target: Target
     work: Path
+    settings: Sequence[str] = tuple(SETTINGS)
 
 
 def keep_calibrations(job: Job, quant: str, progress: Progress | None = None) -> dict[str, Report]:
@@ -46,15 +47,16 @@ def keep_calibrations(job: Job, quant: str, progress: Progress | None = None) ->
     folder.mkdir(exist_ok=True)
     for old in folder.glob(f"{quant}-*.json"):
         old.unlink()
-    for activations in _ACTIVATIONS.get(quant, _BOTH):
-        for kv in _KV:
-            with Guard.load(out, kv=kv, activations=activations, save_prefix=False) as guard:
-                key = guard_key(guard)
-                scores = job.work / "scores.jsonl"
-                scored = score_records(guard, job.records, scores, progress)
-            fitted, report = calibrate(job.records, scored, job.target)
-            made = entry(fitted, report, key, job.records)
-            name = calibration_name(made, quant)
-            (folder / name).write_text(as_text(made), encoding="utf-8")
-            reports[name] = report
+    for activations, kv in map(SETTINGS.__getitem__, job.settings):
+        if quant == "float32" and activations == "int8":
+            continue
+        with Guard.load(out, kv=kv, activations=activations, save_prefix=False) as guard:
+            key = guard_key(guard)
+            scores = job.work / "scores.jsonl"
+            scored = score_records(guard, job.records, scores, progress)
+        fitted, report = calibrate(job.records, scored, job.target)
+        made = entry(fitted, report, key, job.records)
+        name = calibration_name(made, quant)
+        (folder / name).write_text(as_text(made), encoding="utf-8")
+        reports[name] = report
     return reports

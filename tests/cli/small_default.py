@@ -63,6 +63,7 @@ def make_small(folder: Path) -> Small:
         settings={"rank": 3, "layers": 2},
         rounding=0.0003,
         learned={"mine": Source(4, 2, ("MIT",), {"a-model": 3})},
+        given=4,
         seen=3,
     )
     (kept / FILE).write_text(as_text(guard))

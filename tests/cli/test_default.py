@@ -304,6 +304,15 @@ def test_the_card_says_what_is_known(run: Run, package: Small) -> None:
     assert found["pairs"]["act"] == rate
 
 
+def test_the_card_tells_the_last_run_from_those_before(run: Run, package: Small) -> None:
+    assert "3 of 4 records" in " ".join(run("default", "card").out.split())
+    path = package.kept / "guard.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"given": 3}))
+    assert "3 of 3 records in the last run, 4 in all" in " ".join(
+        run("default", "card").out.split()
+    )
+
+
 def test_the_folder_without_a_variable(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/somewhere")
     for value in ("", "relative"):

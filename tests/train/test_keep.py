@@ -77,7 +77,7 @@ def test_the_adapter_is_kept_in_half_the_bytes(
     monkeypatch.setattr(kept_module, "KEPT", into)
     assert read_kept() == kept
     assert (kept.checkpoint, kept.settings["rank"]) == ("step-000003", 3)
-    assert kept.seen == 6  # three steps of two
+    assert (kept.given, kept.seen) == (8, 6)  # three steps of two
     (source,) = kept.learned.values()
     assert (source.records, source.licences) == (8, ("MIT",))
     assert source.models == {"model-0": 4, "model-1": 4}
@@ -172,5 +172,7 @@ def test_every_setting_gets_a_calibration_of_the_exported_model(
     }
     assert {report.records for report in reports.values()} == {32}
     before = {path.name: path.read_bytes() for path in (into / "calibration").iterdir()}
+    assert len(keep_calibrations(dataclasses.replace(job, settings=["int8-fp32"]), "int8")) == 1
+    assert [entry.kv for entry in read_calibrations("int8")] == ["fp32"]  # those of before are gone
     keep_calibrations(job, "int8")  # goes on from the margins that it kept
     assert {path.name: path.read_bytes() for path in (into / "calibration").iterdir()} == before

@@ -38,9 +38,15 @@ def _rows(kept: Kept, calibrated: list[str]) -> dict[str, str]:
         "adapter": f"rank {settings['rank']} on the top {settings['layers']} layers, "
         f"{kept.checkpoint} ({kept.licence}), sha256 {kept.adapter[:12]}",
         **learned,
-        "read": f"{kept.seen} of {sum(one.records for one in kept.learned.values())} records",
+        "read": _read(kept),
         "calibrated": ", ".join(calibrated) or "not yet",
     }
+
+
+def _read(kept: Kept) -> str:
+    learned = sum(one.records for one in kept.learned.values())
+    text = f"{kept.seen} of {kept.given} records"
+    return text if learned == kept.given else f"{text} in the last run, {learned} in all"
 
 
 def _source(source: Source) -> str:

@@ -48,10 +48,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Kept:
-    """guard.json. checkpoint, settings: of the training run; learned: the records that it was
-    given, by source; seen: how many of them had been read when it stopped; asking: how the export
-    is asked; rounding: largest error of what is added to a matrix by keeping the adapter in
-    fp16, relative to its (Frobenius) norm."""
+    """guard.json. checkpoint, settings: of the training run; learned: the records that it and the
+    runs before it were given, by source; given, seen: how many it was given, and how many of those
+    had been read when it stopped; asking: how the export is asked; rounding: largest error of
+    what is added to a matrix by keeping the adapter in fp16, relative to its (Frobenius) norm."""
 
     base: Base
     adapter: Sha256
@@ -61,6 +61,7 @@ class Kept:
     settings: Mapping[str, Any]
     rounding: float
     learned: Mapping[str, Source]
+    given: int
     seen: int
 
 
