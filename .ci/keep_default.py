@@ -27,7 +27,7 @@ from stepguard.train.keep_calibrations import SETTINGS, Job, keep_calibrations
 from stepguard.train.licence import may_ship
 from stepguard.train.lora.choice import check_apart
 from stepguard.train.records import Record, read_records
-from stepguard.train.splits import by_family
+from stepguard.train.splits import by_family, few_of_each_family
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = Base(
@@ -62,7 +62,9 @@ def _records(arguments: argparse.Namespace) -> list[Record]:
     records = read_records(arguments.calibrate, arguments.limit)
     if arguments.split is not None:
         records = by_family(records)[arguments.split]
-    records = may_ship(records)[0]
+    records = may_ship([*records, *read_records(arguments.calibrate_whole)])[0]
+    if arguments.per_family is not None:
+        records = few_of_each_family(records, arguments.per_family)
     check_apart(arguments.checkpoint.parent, "calibration", records, sources=False)
     return records
 
@@ -109,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--calibrate", type=Path, nargs="+", default=[], help="labelled data to calibrate with")
     add("--split", choices=["train", "dev", "test"], help="of --calibrate: families of this split")
     add("--limit", type=int, help="of --calibrate: at most N records of each file")
+    text = "more data to calibrate with, of all families"
+    add("--calibrate-whole", type=Path, nargs="+", default=[], help=text)
+    text = "calibrate with at most N records of each family: those of the smallest hashes"
+    add("--per-family", type=int, help=text)
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--target-fpr", type=float, default=0.05, help="(%(default)s)")
     target.add_argument("--target-fnr", type=float)

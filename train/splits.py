@@ -49,6 +49,26 @@ def hold_out(records: Sequence[Record], source: str) -> tuple[list[Record], list
     return outside, inside
 
 
+def few_of_each_family(records: Sequence[Record], most: int) -> list[Record]:
+    """At most `most` records of each family, half of them safe where there are so many: those of
+    the smallest SHA-256, in the order of `records`. A family of hundreds costs what others do.
+
+    Raises:
+        TrajectoryError: most is below 1.
+    """
+    if most < 1:
+        raise TrajectoryError("records of a family", expected="1 or more", got=str(most))
+    kinds: dict[str, tuple[list[str], list[str]]] = {}
+    for record in records:
+        kinds.setdefault(record.family, ([], []))[record.unsafe].append(record.sha256)
+    chosen: set[str] = set()
+    for safe, unsafe in kinds.values():
+        of_safe = max((most + 1) // 2, most - len(unsafe))
+        chosen.update(sorted(safe)[:of_safe])
+        chosen.update(sorted(unsafe)[: most - min(of_safe, len(safe))])
+    return [record for record in records if record.sha256 in chosen]
+
+
 def weights(records: Sequence[Record], backdoor: float = BACKDOOR_WEIGHT) -> Floats:
     """float64 [records]: 1, but `backdoor` for records of the attack style `plan_backdoor`: they
     are many, all unsafe, and told by a phrase."""

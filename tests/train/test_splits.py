@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from stepguard.errors import TrajectoryError
 from stepguard.train.overlap import overlaps, without_overlap
-from stepguard.train.splits import by_family, hold_out, weights
+from stepguard.train.splits import by_family, few_of_each_family, hold_out, weights
 from tests.train.made import made_record
 
 FAMILIES = [f"f{i}" for i in range(400)]
@@ -46,6 +47,23 @@ def test_holding_out_a_source() -> None:
         hold_out(records, "d")
     with pytest.raises(TrajectoryError, match="source a"):
         hold_out(inside, "a")
+
+
+def test_few_of_each_family_are_of_both_kinds() -> None:
+    counts = {"both": (9, 9), "mostly safe": (9, 1), "unsafe": (0, 9), "small": (1, 1)}
+    records = [
+        made_record(family=family, unsafe=bool(unsafe))
+        for family, numbers in counts.items()
+        for unsafe, number in enumerate(numbers)
+        for _ in range(number)
+    ]
+    chosen = few_of_each_family(records, 5)
+    kinds = Counter((record.family, record.unsafe) for record in chosen)
+    found = {family: (kinds[family, False], kinds[family, True]) for family in counts}
+    assert found == {"both": (3, 2), "mostly safe": (4, 1), "unsafe": (0, 5), "small": (1, 1)}
+    assert few_of_each_family(records[::-1], 5) == chosen[::-1]  # whatever their order
+    with pytest.raises(TrajectoryError, match="1 or more"):
+        few_of_each_family(records, 0)
 
 
 def test_backdoor_records_count_less() -> None:
