@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from stepguard.cli import train_check, train_choose, train_generate, train_lora, train_purify
+from stepguard.cli import (
+    train_check,
+    train_choose,
+    train_generate,
+    train_lora,
+    train_purify,
+    train_trace,
+)
 from stepguard.cli.show import formatted
 
 _DESCRIPTION = """\
@@ -15,10 +22,11 @@ From labelled trajectories to a guard; docs/training.md is the whole road.
   stepguard train lora CHECKPOINT data.jsonl --out RUN        an adapter, in sittings
   stepguard train choose CHECKPOINT RUN --inside ...          which of its checkpoints
   stepguard train purify OUT data.jsonl --out ranked.jsonl    which records do harm
+  stepguard train trace CHECKPOINT RUN/step-... data.jsonl    the same by the adapter's gradients
 
 All but generate need the packages of: pip install 'stepguard[train]'
 """
-_COMMANDS = (train_generate, train_check, train_lora, train_choose, train_purify)
+_COMMANDS = (train_generate, train_check, train_lora, train_choose, train_purify, train_trace)
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
