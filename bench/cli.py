@@ -24,7 +24,10 @@ from stepguard.cli.show import add_activations, add_json, formatted
 _FIDELITY = """\
 Reads the same trajectories with a float32 export and with others of the same checkpoint, asks at
 every agent action, and compares: margins (logit of unsafe less logit of safe), label logits, and
-verdicts that flip.
+verdicts that flip. Then, at the threshold of the first MODEL that is calibrated (a margin of 0
+where none is): how many verdicts fall on the same side, of all and of the fifth that is nearest to
+it, by how much AUROC changes where the data have labels, and the bytes of the files. Where one
+class has few verdicts nearly all agree: --balance takes as many of both as it can.
 
   stepguard bench fidelity guard-f32 guard-int8 guard-int4 --data trajectories.jsonl.gz
   stepguard bench fidelity guard-int4 --modes --data trajectories.jsonl.gz
@@ -33,9 +36,11 @@ With --modes one guard answers in each of its modes (read behind a frame, writte
 often they agree, and how their margins correlate. Its JSON has seconds by mode, and agreements: a
 list of {first, second, verdicts, first_unavailable, second_unavailable, both, agree, correlation,
 rank_correlation}.
-With --json one object: benchmark, machine, settings {samples, cut, seed, files}, reference, models:
-a list of {model, machine, comparison {verdicts, margin_mean, margin_p95, margin_max, margin_bias,
-margin_spread, logit_mean, logit_max, flips}}.
+With --json one object: benchmark, machine, settings {samples, cut, seed, files, balance},
+reference, threshold {calibration_of, margin, stopped}, models: a list of {model, comparison
+{verdicts, margin_mean, margin_p95, margin_max, margin_bias, margin_spread, logit_mean, logit_max,
+flips}, agreement {agree, near, shift, auroc}, bytes}; each of the agreement is {value, low, high},
+95 % over families drawn again.
 """
 _GROWTH = """\
 Times a step of some tokens and its verdict at growing lengths of context, beside reading everything
@@ -100,6 +105,9 @@ def _add_fidelity(commands: Any) -> None:
     )
     parser.add_argument("--limit", type=count, default=50, help="trajectories (%(default)s)")
     parser.add_argument("--cut", type=count, default=2048, help="most tokens (%(default)s)")
+    text = "leave out trajectories, the last ones first, until the reference stops at least a "
+    text += "quarter of the verdicts, and lets at least a quarter pass"
+    parser.add_argument("--balance", action="store_true", help=text)
     _add_data(parser, "trajectories, .jsonl or .jsonl.gz", required=True)
     _add_common(parser)
     parser.set_defaults(run=_run_fidelity, usage=parser.error)

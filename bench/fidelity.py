@@ -24,11 +24,24 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Margins:
-    """What one guard answered: float64 [verdicts] margins, [verdicts, rows] label logits."""
+    """What one guard answered: float64 [verdicts] margins, [verdicts, rows] label logits; owners:
+    int64 [verdicts], the place of the trajectory; labels: int64 [verdicts], 1 where its file calls
+    what was read unsafe, 0 safe, -1 where it does not say."""
 
     margins: Floats
     logits: Floats
     tokens: int
+    owners: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+
+    def of(self, places: Sequence[int]) -> Margins:
+        """Those of some of the trajectories, which get new places in this order."""
+        rows = [np.flatnonzero(self.owners == place) for place in places]
+        chosen = np.concatenate(rows)
+        owners = np.repeat(np.arange(len(places)), [len(one) for one in rows])
+        return Margins(
+            self.margins[chosen], self.logits[chosen], self.tokens, owners, self.labels[chosen]
+        )
 
 
 @dataclass(frozen=True)
@@ -128,6 +141,7 @@ def read_margins(
     """
     reader, tokens = model.reader, 0
     logits: list[npt.NDArray[np.float32]] = []
+    counts, labels = list[int](), list[int]()
     for done, sample in enumerate(samples, start=1):
         asks = questions(reader.encoder, sample.trajectory, cut)
         results = reader.run(chain(reader.prefix, asks, reader.judge.rows).segments)
@@ -139,10 +153,37 @@ def read_margins(
                     got=f"{result.reason}: {result.message}",
                 )
             logits.append(np.array(result.logits, np.float32))
+        counts.append(len(asks))
+        labels += _labels(sample, asks)
         tokens += asks[-1].track.total + sum(len(ask.question) for ask in asks)
         if progress is not None:
             progress(done, len(samples))
-    rows, labels = np.stack(logits), reader.judge.labels
-    assert labels is not None  # a guard without labels has no forest of questions
-    margins = np.array([labels.margin(row) for row in rows])
-    return Margins(margins, rows.astype(np.float64), tokens)
+    rows, words = np.stack(logits), reader.judge.labels
+    assert words is not None  # a guard without labels has no forest of questions
+    margins = np.array([words.margin(row) for row in rows])
+    owners = np.repeat(np.arange(len(samples)), counts)
+    return Margins(margins, rows.astype(np.float64), tokens, owners, np.array(labels))
+
+
+def _labels(sample: Sample, asks: Sequence[Ask]) -> list[int]:
+    """What the sample's file says of the text before each question, as in `Margins`."""
+    label, first = sample.value.get("label"), sample.value.get("first_unsafe_step")
+    if label not in (0, 1):
+        return [-1] * len(asks)
+    if label == 0:
+        return [0] * len(asks)
+    if isinstance(first, int):
+        return [_at(ask.track, first) for ask in asks]
+    return [-1] * (len(asks) - 1) + [-1 if _is_cut(asks[-1].track) else 1]
+
+
+def _at(track: Track, first: int) -> int:
+    """Where step `first` is the first unsafe one; of a cut inside of that step nobody knows."""
+    step = track.step if track.step is not None else -1
+    if _is_cut(track) and step == first:
+        return -1
+    return int(step - _is_cut(track) >= first)
+
+
+def _is_cut(track: Track) -> bool:
+    return track.above is None

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from stepguard.bench.agreement import Agreed, Estimate
 from stepguard.bench.fidelity import Comparison
 from stepguard.bench.fidelity import Progress as Report
 from stepguard.bench.growth import Point
@@ -125,3 +126,26 @@ def fidelity_table(rows: Sequence[tuple[str, str, Comparison]]) -> Table:
         shown = [f"{number:.4f}" for number in numbers]
         table.add_row(weights, kv, *shown, f"{c.flips} of {c.verdicts}")
     return table
+
+
+def agreement_table(rows: Sequence[tuple[str, str, Agreed, int]]) -> Table:
+    """One line for each (weights x activations, KV type, agreement, bytes of the files)."""
+    table = Table(title="at that threshold; in parentheses 95 % over families drawn again")
+    table.add_column("weights x rows")
+    table.add_column("KV")
+    names = ("verdicts agree", "of the nearest fifth", "margins shift by", "AUROC changes by", "MB")
+    for name in names:
+        table.add_column(name, justify="right")
+    for weights, kv, found, size in rows:
+        shares = [_estimate(one, 100, 1, " %") for one in (found.agree, found.near)]
+        area = "" if found.auroc is None else _estimate(found.auroc, 1, 3, sign="+")
+        shift = _estimate(found.shift, 1, 3, sign="+")
+        table.add_row(weights, kv, *shares, shift, area, f"{size / 1e6:.0f}")
+    return table
+
+
+def _estimate(one: Estimate, scale: int, digits: int, unit: str = "", sign: str = "") -> str:
+    text = f"{scale * one.value:{sign}.{digits}f}{unit}"
+    if one.low is None or one.high is None:
+        return text
+    return f"{text} ({scale * one.low:{sign}.{digits}f} to {scale * one.high:{sign}.{digits}f})"

@@ -102,7 +102,10 @@ def test_fidelity_as_json(
     words = (tiny_guards["float32"], tiny_guards["int8"], "--kv", "fp16", "--json")
     assert fidelity(data, *words) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert set(printed) == {"benchmark", "machine", "settings", "reference", "models"}
+    keys = {"benchmark", "machine", "settings", "reference", "threshold", "models"}
+    assert set(printed) == keys
+    assert set(printed["threshold"]) == {"calibration_of", "margin", "stopped"}
+    assert (printed["threshold"]["calibration_of"], printed["threshold"]["margin"]) == (None, 0.0)
     assert set(printed["machine"]) == MACHINE
     assert set(printed["reference"]) == MODEL
     assert printed["settings"]["cut"] == 2048
@@ -116,6 +119,9 @@ def test_fidelity_as_json(
     assert set(int8["comparison"]) == keys
     assert int8["comparison"]["verdicts"] == 6
     assert 0 < half["comparison"]["logit_max"] < int8["comparison"]["logit_max"]
+    assert set(int8["agreement"]) == {"agree", "near", "shift", "auroc"}
+    assert int8["agreement"]["shift"]["value"] == int8["comparison"]["margin_bias"]
+    assert int8["bytes"] < half["bytes"]
 
 
 def test_fidelity_of_both_activations(
@@ -135,7 +141,8 @@ def test_fidelity_for_people(
 ) -> None:
     assert fidelity(data, tiny_guards["float32"], tiny_guards["int8"], "--cut", 260) == 0
     text = capsys.readouterr().out
-    for part in ("3 trajectories of at most 260 tokens", "int8 x int8", "flips", "ONNX Runtime"):
+    parts = ("3 trajectories of at most 260 tokens", "int8 x int8", "flips", "ONNX Runtime")
+    for part in (*parts, "a margin of 0 (no guard is calibrated)", "of the nearest"):
         assert part in text
 
 

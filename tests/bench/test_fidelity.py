@@ -13,13 +13,15 @@ import pytest
 from stepguard.bench import compare, read_margins, read_samples
 from stepguard.bench.fidelity import Margins, last_path, questions
 from stepguard.bench.opened import Opened, check_same_prompt, opened
+from stepguard.bench.samples import Sample
 from stepguard.errors import ModelFormatError, StepguardError
 from stepguard.prompt import Step, Trajectory
 
 
 def margins(*values: float) -> Margins:
-    wanted = np.array(values)
-    return Margins(wanted, np.stack([np.zeros_like(wanted), wanted], axis=1), 10)
+    wanted, count = np.array(values), len(values)
+    logits = np.stack([np.zeros_like(wanted), wanted], axis=1)
+    return Margins(wanted, logits, 10, np.arange(count), np.full(count, -1))
 
 
 def test_differences_by_hand() -> None:
@@ -115,3 +117,30 @@ def test_another_prompt_is_refused(guard: Opened) -> None:
     other: Any = SimpleNamespace(folder=Path("other"), guard=inner)
     with pytest.raises(ModelFormatError, match="other: prompt"):
         check_same_prompt(guard, other)
+
+
+@pytest.mark.parametrize(
+    ("value", "cut", "expected"),
+    [
+        ({}, 10_000, [-1, -1]),
+        ({"label": 0}, 10_000, [0, 0]),
+        ({"label": 1}, 10_000, [-1, 1]),
+        ({"label": 1, "first_unsafe_step": 2}, 10_000, [1, 1]),
+        ({"label": 1, "first_unsafe_step": 4}, 10_000, [0, 1]),
+        ({"label": 1}, 0, [-1, -1]),  # the end was not read
+        ({"label": 1, "first_unsafe_step": 2}, 0, [1, 1]),
+        ({"label": 1, "first_unsafe_step": 4}, 0, [0, -1]),  # within that very step
+    ],
+)
+def test_labels_of_what_was_read(
+    guard: Opened, trajectory: Trajectory, value: dict[str, Any], cut: int, expected: list[int]
+) -> None:
+    """The actions are steps 2 and 4; a cut of 0 stands for one within the last of them."""
+    encoder = guard.reader.encoder
+    asks = questions(encoder, trajectory, 10_000)
+    if cut == 0:
+        cut = len(encoder.prefix_ids) + asks[1].track.total + len(asks[1].question) - 3
+        assert len(questions(encoder, trajectory, cut)) == 2
+    found = read_margins(guard, [Sample("one", trajectory, value)], cut)
+    assert found.labels.tolist() == expected
+    assert found.owners.tolist() == [0, 0]

@@ -1,0 +1,170 @@
+"""Whether a quantised guard says what its float32 export says, at the threshold that counts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stepguard.bench.fidelity import Floats, Margins
+from stepguard.bench.samples import Sample
+from stepguard.errors import TrajectoryError
+from stepguard.taxonomy import Calibration, Status, judge
+
+LEAST = 0.25  # of the verdicts, that each class should have
+NEAR = 0.2  # of the verdicts: those nearest to the threshold
+_DRAWS = 500
+_FAR = 1e4  # beyond any margin of a guard
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and the middle 95 % of draws of the families; None where there is one family."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """agree: share of the verdicts on the same side of the threshold; near: the same among the
+    fifth nearest to it; shift: mean signed difference of margins; auroc: of the labelled verdicts,
+    the change from the reference; None where they are of one class, or none is labelled."""
+
+    agree: Estimate
+    near: Estimate
+    shift: Estimate
+    auroc: Estimate | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+def stops(margins: Floats, calibration: Calibration | None) -> Bools:
+    """bool [verdicts]: which are not safe by a calibration, or without one not below 0."""
+    return np.array([judge(float(one), calibration)[0] is not Status.SAFE for one in margins])
+
+
+def threshold_of(calibration: Calibration | None) -> float:
+    """The least margin that is not safe; infinite where there is none."""
+    if calibration is None:
+        return 0.0
+    low, high = -_FAR, _FAR
+    if not stops(np.array([high]), calibration)[0]:
+        return float("inf")
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (low, middle) if stops(np.array([middle]), calibration)[0] else (middle, high)
+    return high
+
+
+def balanced(reference: Margins, calibration: Calibration | None) -> list[int]:
+    """Places of trajectories in which each class has a quarter of the reference's verdicts: the
+    last ones of which all verdicts are of the larger class are left out.
+
+    Raises:
+        TrajectoryError: there are too few verdicts of the other class.
+    """
+    stopped = stops(reference.margins, calibration)
+    larger = bool(stopped.mean() > 0.5)
+    places = list(range(int(reference.owners.max()) + 1))
+    counts = np.array([(reference.owners == place).sum() for place in places])
+    others = np.array([(stopped[reference.owners == place] != larger).sum() for place in places])
+    for place in reversed(places.copy()):
+        if others[places].sum() >= LEAST * counts[places].sum():
+            break
+        if others[place] == 0:
+            places.remove(place)
+    share = float(others[places].sum() / max(1, counts[places].sum()))
+    if share < LEAST:
+        word = "safe" if larger else "not safe"
+        raise TrajectoryError(
+            "--balance",
+            expected=f"a quarter of the reference's verdicts {word}",
+            got=f"{100 * share:.0f} % at most",
+            fix="Give more data, or a larger --limit.",
+        )
+    return places
+
+
+def agreement(
+    reference: Margins,
+    other: Margins,
+    samples: Sequence[Sample],
+    calibration: Calibration | None,
+    seed: int = 0,
+) -> Agreed:
+    """Of the verdicts of both on the same questions, at one threshold."""
+    same = stops(reference.margins, calibration) == stops(other.margins, calibration)
+    border = threshold_of(calibration)
+    distance = np.abs(reference.margins - (border if np.isfinite(border) else _FAR))
+    near = np.zeros(len(same), np.bool_)
+    near[np.argsort(distance, kind="stable")[: max(1, round(NEAR * len(same)))]] = True
+    weights = _draws(_families(reference, samples), seed)
+    shift = other.margins - reference.margins
+    return Agreed(
+        agree=_mean(same, weights),
+        near=_mean(same[near], weights[:, near]),
+        shift=_mean(shift, weights),
+        auroc=_auroc_change(reference, other, weights),
+    )
+
+
+def _families(reference: Margins, samples: Sequence[Sample]) -> Ints:
+    """int64 [verdicts]: a number for each family; a trajectory without one stands alone."""
+    names: dict[object, int] = {}
+    numbers = []
+    for place, sample in enumerate(samples):
+        meta = sample.value.get("meta")
+        family = meta.get("family") if isinstance(meta, dict) else None
+        key = family if isinstance(family, str) else (place,)
+        numbers.append(names.setdefault(key, len(names)))
+    return np.array(numbers, np.int64)[reference.owners]
+
+
+def _draws(families: Ints, seed: int) -> Floats:
+    """float64 [draws, verdicts]: how often each is drawn with its family; no draw of one family."""
+    kinds, places = np.unique(families, return_inverse=True)
+    if len(kinds) < 2:
+        return np.empty((0, len(families)))
+    shares = np.full(len(kinds), 1 / len(kinds))
+    counts = np.random.default_rng(seed).multinomial(len(kinds), shares, size=_DRAWS)
+    return counts[:, places].astype(np.float64)
+
+
+def _mean(values: npt.NDArray[np.bool_] | Floats, weights: Floats) -> Estimate:
+    totals = weights.sum(1)
+    drawn = (weights[totals > 0] @ values) / totals[totals > 0]
+    return _estimate(float(np.mean(values)), drawn)
+
+
+def _auroc_change(reference: Margins, other: Margins, weights: Floats) -> Estimate | None:
+    known = reference.labels >= 0
+    labels = reference.labels[known]
+    if len(np.unique(labels)) < 2:
+        return None
+    before, after = reference.margins[known], other.margins[known]
+    from sklearn.metrics import roc_auc_score  # only here: it is an extra's, and slow to import
+
+    def change(weight: Floats | None) -> float:
+        areas = [roc_auc_score(labels, one, sample_weight=weight) for one in (after, before)]
+        return float(areas[0] - areas[1])
+
+    rows = weights[:, known]
+    both = (rows[:, labels == 0].sum(1) > 0) & (rows[:, labels == 1].sum(1) > 0)
+    return _estimate(change(None), np.array([change(row) for row in rows[both]]))
+
+
+def _estimate(value: float, drawn: Floats) -> Estimate:
+    if len(drawn) < 0.9 * _DRAWS:
+        return Estimate(value, None, None)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(value, float(low), float(high))
