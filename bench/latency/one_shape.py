@@ -81,20 +81,10 @@ def measure_shape(shape: GuardShape, arguments: argparse.Namespace, work: Path) 
         run = start_engines(stack, wanted, work, chosen_rows(rng, vocabulary))
         machine = describe_machine(our_setup(arguments.threads, arguments.device))
         peaks = measure_peaks(arguments.threads) if gpu is None else measure_gpu(gpu)
-        with progress_bar(f"{shape.name}: {', '.join(run.versions)}") as progress:
-            cases = measure(
-                run.engines,
-                ids,
-                question,
-                context=arguments.context,
-                new=arguments.new,
-                prefill=arguments.prefill,
-                repeats=arguments.repeats,
-                usual=arguments.usual,
-                progress=progress,
-            )
-            memory = resident_memory(run.engines)
-            profiles = _profiles(run.engines[0], ids, question, arguments)
+        cases, memory = run.without_lost(
+            lambda engines: _timed(engines, shape.name, ids, question, arguments)
+        )
+        profiles = _profiles(run.engines[0], ids, question, arguments)
     cases = [
         dataclasses.replace(
             _with_floor(case, shape, peaks, machine, arguments), profile=profiles.get(case.name)
@@ -102,6 +92,26 @@ def measure_shape(shape: GuardShape, arguments: argparse.Namespace, work: Path) 
         for case in cases
     ]
     return ShapeRun(shape.name, run, cases, machine, peaks, memory)
+
+
+def _timed(
+    engines: Sequence[Remote], title: str, ids: Ids, question: Ids, arguments: argparse.Namespace
+) -> tuple[list[Case], dict[str, dict[str, int]]]:
+    """The cases, and bytes of each engine's process behind them."""
+    names = ", ".join(engine.name for engine in engines)
+    with progress_bar(f"{title}: {names}") as progress:
+        cases = measure(
+            engines,
+            ids,
+            question,
+            context=arguments.context,
+            new=arguments.new,
+            prefill=arguments.prefill,
+            repeats=arguments.repeats,
+            usual=arguments.usual,
+            progress=progress,
+        )
+    return cases, resident_memory(engines)
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, object]:
