@@ -15,6 +15,7 @@ from stepguard.bench.cli_quality import add_quality_parser
 from stepguard.bench.cli_shapes import add_shape_parsers
 from stepguard.bench.cli_sizes import add_sizes_parser
 from stepguard.bench.cli_throughput import add_throughput_parser
+from stepguard.bench.ending import ending
 from stepguard.bench.run_fidelity import run_fidelity
 from stepguard.bench.run_growth import run_growth
 from stepguard.bench.run_modes import run_modes
@@ -81,6 +82,8 @@ def add_parsers(commands: Any) -> None:
     add_kernels_parser(commands)
     add_sizes_parser(commands)
     add_shape_parsers(commands)
+    for parser in commands.choices.values():
+        parser.set_defaults(run=ending(parser.get_default("run")))
 
 
 def _add_fidelity(commands: Any) -> None:
