@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stepguard.bench.arguments import check_length
 from stepguard.bench.floor import Step, floor_ms
 from stepguard.bench.gpu import find_gpu, measure_gpu, weights_floor_ms
 from stepguard.bench.latency.devices import our_setup
@@ -62,10 +63,16 @@ def measure_shape(shape: GuardShape, arguments: argparse.Namespace, work: Path) 
 
     arguments: context, new, question, prefill, repeats, usual, peers, threads, seed and device, as
     in `bench latency`.
+
+    Raises:
+        StepguardError: a text is longer than the shape's context; ours cannot be made or loaded; an
+            engine gave other logits than ours.
+        RuntimeMissingError: no GPU where one is wanted.
     """
     rng, vocabulary = np.random.default_rng(arguments.seed), shape.shape.vocabulary
     longest = arguments.context + max([*arguments.new, 0]) + arguments.question
     longest = max(longest, *arguments.prefill, 0)
+    check_length(shape.name, longest, shape.shape.context)
     ids = random_ids(rng, vocabulary, longest)
     question = random_ids(rng, vocabulary, arguments.question)
     gpu = find_gpu() if arguments.device == "cuda" else None  # before anything is made
