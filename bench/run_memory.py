@@ -127,7 +127,9 @@ def _sizes(found: list[Memory]) -> Table:
 
 
 def _parts(found: list[Memory]) -> Table:
-    table = Table(title="resident MB at so many tokens of context")
+    lengths = {one.context for one in found}
+    size = f"{lengths.pop():,}" if len(lengths) == 1 else "so many"
+    table = Table(title=f"resident MB at {size} tokens of context")
     table.add_column("model", overflow="fold")
     table.add_column("tokens", justify="right")
     for name in Parts.__dataclass_fields__:
