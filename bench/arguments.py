@@ -1,18 +1,23 @@
-"""Types of arguments; argparse turns their ValueError into wrong usage."""
+"""Types of arguments: what is wrong with one is said by what was expected."""
 
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from stepguard.bench.latency.devices import DEVICES
 from stepguard.bench.latency.measure import OURS
 from stepguard.bench.latency.peer import PEERS
-from stepguard.runtime import usable_cores
+from stepguard.bench.outputs import add_json_file
+from stepguard.errors import StepguardError
+from stepguard.runtime import active_isa, multiplies_bfloat16, usable_cores
 
 # Tokens of a question, from the profile's end to the answer, in Qwen3.5's vocabulary.
 QUESTIONS = {"unified": 19, "binary": 26, "coarse": 277}
 OTHERS = [name for name in PEERS if name != OURS]
+_MOST_THREADS = 1024
+_DAY = 86_400.0
 
 
 def count(text: str) -> int:
@@ -25,27 +30,47 @@ def seed(text: str) -> int:
     return _at_least(0, text)
 
 
-def _at_least(least: int, text: str) -> int:
-    value = int(text)
-    if value < least:
-        raise ValueError(text)
+def threads(text: str) -> int:
+    """A number of threads; ArgumentTypeError for more than a machine starts."""
+    return _at_least(1, text, _MOST_THREADS)
+
+
+def seconds(text: str) -> float:
+    """How long something is to take; ArgumentTypeError for what is no such time."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= _DAY:
+        raise argparse.ArgumentTypeError(f"expected seconds from 0 to {_DAY:,.0f}, got {text!r}")
+    return value
+
+
+def _at_least(least: int, text: str, most: int | None = None) -> int:
+    up = "up" if most is None else f"to {most}"
+    wrong = f"expected a whole number from {least} {up}, got {text!r}"
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(wrong) from error
+    if value < least or (most is not None and value > most):
+        raise argparse.ArgumentTypeError(wrong)
     return value
 
 
 def parse_question(text: str) -> int:
     """A number of tokens, or the name of a prompt's question."""
-    value = QUESTIONS.get(text) or int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    try:
+        return QUESTIONS.get(text) or count(text)
+    except argparse.ArgumentTypeError as error:
+        names = ", ".join(QUESTIONS)
+        expected = f"expected a whole number from 1 up, or one of {names}"
+        raise argparse.ArgumentTypeError(f"{expected}, got {text!r}") from error
 
 
 def parse_counts(text: str) -> list[int]:
     """Positive numbers with commas between."""
-    counts = [int(part) for part in text.split(",")]
-    if min(counts) < 1:
-        raise ValueError(text)
-    return counts
+    return [count(part.strip()) for part in text.split(",")]
 
 
 def parse_sizes(text: str) -> list[int]:
@@ -54,17 +79,18 @@ def parse_sizes(text: str) -> list[int]:
 
 
 def parse_names(text: str) -> list[str]:
-    """Names with commas between."""
-    return text.split(",")
+    """Names with commas between, and spaces where they are."""
+    return [name.strip() for name in text.split(",")]
 
 
 def parse_peers(text: str) -> list[str]:
     """Names of peers with commas between; "none" for none."""
-    names = [] if text == "none" else text.split(",")
+    names = [] if text.strip() == "none" else parse_names(text)
     unknown = set(names) - set(PEERS) | ({OURS} & set(names))
     if unknown:
         raise argparse.ArgumentTypeError(
-            f"expected names out of {', '.join(OTHERS)} or none, got {', '.join(sorted(unknown))}"
+            f"expected names out of {', '.join(OTHERS)} or none, "
+            f"got {', '.join(sorted(unknown)) or 'an empty name'}"
         )
     return names
 
@@ -95,8 +121,37 @@ def add_engines(parser: argparse.ArgumentParser, peers: list[str] | None = None)
     parser.add_argument("--peers", type=parse_peers, default=default, metavar="NAMES", help=text)
     add_device(parser)
     text = "threads of every engine (%(default)s)"
-    parser.add_argument("--threads", type=count, default=default_threads(), help=text)
+    parser.add_argument("--threads", type=threads, default=default_threads(), help=text)
     parser.add_argument("--seed", type=seed, default=0, help="other weights (%(default)s)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where files are made and kept")
-    text = "write everything as one JSON object, too"
-    parser.add_argument("--json", type=Path, metavar="FILE", help=text)
+    add_json_file(parser)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """--threads, where a guard has its own default."""
+    text = "threads of a forward pass"
+    parser.add_argument("--threads", type=threads, metavar="N", help=text)
+
+
+def check_table(arguments: argparse.Namespace) -> str:
+    """The kernel table of --isa, else of STEPGUARD_ISA, else the best; ends with wrong usage where
+    --activations bf16 needs another one.
+
+    Raises:
+        RuntimeMissingError: there is no such table here; said before any file is made.
+    """
+    table = active_isa(getattr(arguments, "isa", None))
+    if getattr(arguments, "activations", None) == "bf16" and not multiplies_bfloat16(table):
+        arguments.usage(f"--activations bf16: needs the table amx, this is {table}")
+    return table
+
+
+def check_length(name: str, tokens: int, context: int) -> None:
+    """Call it before anything is made; StepguardError where the model reads no path so long."""
+    if tokens > context:
+        raise StepguardError(
+            name,
+            expected=f"at most {context:,} tokens, which are its context",
+            got=f"a path of {tokens:,}",
+            fix="Ask for shorter texts.",
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -55,6 +57,15 @@ def run_module(
     )
     if done.returncode not in allowed:
         raise StepguardError(
-            " ".join(command), expected="it to run", got=f"exit status {done.returncode}"
+            " ".join(command), expected="it to run", got=how_ended(done.returncode)
         )
     return done.stdout
+
+
+def how_ended(status: int) -> str:
+    """The status of a process that ended, in words: "exit status 3", "killed by SIGILL"."""
+    if status >= 0:
+        return f"exit status {status}"
+    with contextlib.suppress(ValueError):  # a number without a name
+        return f"killed by {signal.Signals(-status).name}"
+    return f"killed by signal {-status}"

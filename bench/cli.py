@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from stepguard.bench.arguments import count
+from stepguard.bench.arguments import add_threads, count, seconds, seed
 from stepguard.bench.cli_cold import add_cold_parser
 from stepguard.bench.cli_kernels import add_kernels_parser
 from stepguard.bench.cli_latency import add_latency_parser, add_prefill_parser
@@ -15,11 +15,13 @@ from stepguard.bench.cli_quality import add_quality_parser
 from stepguard.bench.cli_shapes import add_shape_parsers
 from stepguard.bench.cli_sizes import add_sizes_parser
 from stepguard.bench.cli_throughput import add_throughput_parser
+from stepguard.bench.ending import ending
+from stepguard.bench.outputs import add_json_file, add_json_output, add_plot
 from stepguard.bench.run_fidelity import run_fidelity
 from stepguard.bench.run_growth import run_growth
 from stepguard.bench.run_modes import run_modes
 from stepguard.bench.run_neighbours import run_neighbours
-from stepguard.cli.show import add_activations, add_json, formatted
+from stepguard.cli.show import add_activations, formatted
 
 _FIDELITY = """\
 Reads the same trajectories with a float32 export and with others of the same checkpoint, asks at
@@ -36,7 +38,7 @@ With --modes one guard answers in each of its modes (read behind a frame, writte
 often they agree, and how their margins correlate. Its JSON has seconds by mode, and agreements: a
 list of {first, second, verdicts, first_unavailable, second_unavailable, both, agree, correlation,
 rank_correlation}.
-With --json one object: benchmark, machine, settings {samples, cut, seed, files, balance},
+With --json [FILE] one object: benchmark, machine, settings {samples, cut, seed, files, balance},
 reference, threshold {calibration_of, margin, stopped}, models: a list of {model, comparison
 {verdicts, margin_mean, margin_p95, margin_max, margin_bias, margin_spread, logit_mean, logit_max,
 flips}, agreement {agree, near, shift, auroc}, bytes}; each of the agreement is {value, low, high},
@@ -49,10 +51,10 @@ again, in turns. The label logits of both ways must be the same bits, or no time
   stepguard bench growth guard-int4 --plot growth.png
   stepguard bench growth guard-int4 --to 32768
 
-With --json one object: benchmark, machine, model, settings {text, step, repeats, seed}, peaks,
-points: a list of {context, step, question, step_ms, again_ms, step_ms_median, again_ms_median,
-ratio}, growth {from, to, slower_ms, attention_ms, ratio}, cases; times are milliseconds, and a path
-of `context` tokens holds the step and the question.
+With --json [FILE] one object: benchmark, machine, model, settings {text, step, repeats, seed},
+peaks, points: a list of {context, step, question, step_ms, again_ms, step_ms_median,
+again_ms_median, ratio}, growth {from, to, slower_ms, attention_ms, ratio}, cases; times are
+milliseconds, and a path of `context` tokens holds the step and the question.
 """
 _NEIGHBOURS = """\
 Times loops of NumPy and PyTorch alone and in a process with an idle guard, and a step with its
@@ -60,7 +62,7 @@ verdict alone and beside a process that never rests, each in turns. Run it on a 
 
   stepguard bench neighbours guard-int4
 
---json writes one object: benchmark, machine, model, settings {context, step, repeats, loops,
+With --json FILE one object: benchmark, machine, model, settings {context, step, repeats, loops,
 products, idle}, idle {seconds, cpu_seconds}, cases: a list of {name, limit, alone_ms, beside_ms,
 alone_ms_median, beside_ms_median, ratio}; times are milliseconds, `limit` is the largest ratio that
 is promised.
@@ -81,6 +83,8 @@ def add_parsers(commands: Any) -> None:
     add_kernels_parser(commands)
     add_sizes_parser(commands)
     add_shape_parsers(commands)
+    for parser in commands.choices.values():
+        parser.set_defaults(run=ending(parser.get_default("run")))
 
 
 def _add_fidelity(commands: Any) -> None:
@@ -126,7 +130,7 @@ def _add_growth(commands: Any) -> None:
     text = "longest context that is read again, too: that takes minutes at 32k (%(default)s)"
     parser.add_argument("--again-to", type=count, default=8192, metavar="N", help=text)
     parser.add_argument("--repeats", type=count, default=5, help="timings of each (%(default)s)")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result")
+    add_plot(parser)
     _add_data(parser, "trajectories to take the text of; without it: random ids", required=False)
     add_activations(parser)
     _add_common(parser)
@@ -147,10 +151,9 @@ def _add_neighbours(commands: Any) -> None:
     text = "products of matrices in a loop (%(default)s)"
     parser.add_argument("--products", type=count, default=40, metavar="N", help=text)
     text = "seconds that the idle guard is watched (%(default)s)"
-    parser.add_argument("--idle", type=float, default=5.0, metavar="SECONDS", help=text)
-    parser.add_argument("--threads", type=count, help="threads of a forward pass")
-    text = "write everything as one JSON object, too"
-    parser.add_argument("--json", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--idle", type=seconds, default=5.0, metavar="SECONDS", help=text)
+    add_threads(parser)
+    add_json_file(parser)
     parser.set_defaults(run=run_neighbours, usage=parser.error)
 
 
@@ -161,7 +164,7 @@ def _add_data(parser: argparse.ArgumentParser, text: str, required: bool) -> Non
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="chooses the text (%(default)s)")
-    parser.add_argument("--threads", type=count, help="threads of a forward pass")
+    parser.add_argument("--seed", type=seed, default=0, help="chooses the text (%(default)s)")
+    add_threads(parser)
     parser.add_argument("--isa", metavar="NAME", help="kernel table, see `stepguard info`")
-    add_json(parser)
+    add_json_output(parser)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stepguard.bench.arguments import count
+from stepguard.bench.arguments import add_threads, count
+from stepguard.bench.outputs import add_json_file
 from stepguard.bench.run_cold import run_cold
 from stepguard.bench.shapes import GUARDS
 from stepguard.cli.show import formatted
@@ -40,9 +41,8 @@ def add_cold_parser(commands: Any) -> None:
     parser.add_argument("--runs", type=count, default=7, metavar="N", help=text)
     text = "let the system forget the model's files before each start: they come from the disk"
     parser.add_argument("--from-disk", action="store_true", help=text)
-    parser.add_argument("--threads", type=count, metavar="N", help="threads of a forward pass")
+    add_threads(parser)
     parser.add_argument("--isa", metavar="NAME", help="kernel table, see `stepguard info`")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where a model is made and kept")
-    text = "write everything as one JSON object, too"
-    parser.add_argument("--json", type=Path, metavar="FILE", help=text)
+    add_json_file(parser)
     parser.set_defaults(run=run_cold, usage=parser.error)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from stepguard.bench.arguments import count, default_threads, parse_counts
+from stepguard.bench.arguments import count, default_threads, parse_counts, seconds, threads
+from stepguard.bench.outputs import add_json_file
 from stepguard.bench.run_kernels import run_kernels
 from stepguard.bench.shapes import GUARDS
 from stepguard.cli.show import formatted
@@ -45,13 +45,12 @@ def add_kernels_parser(commands: Any) -> None:
     parser.add_argument("--activations", choices=["int8", "bf16"], default="int8", help=text)
     text = "type of the KV pages (%(default)s)"
     parser.add_argument("--kv", choices=["fp16", "fp32"], default="fp16", help=text)
-    text = "kernel tables, see `stepguard info` (all but the reference)"
+    text = "kernel tables, see `stepguard info` (that of STEPGUARD_ISA, else all but the reference)"
     parser.add_argument("--isa", nargs="+", metavar="NAME", help=text)
     parser.add_argument("--ops", nargs="+", metavar="NAME", help="operations, by name (all)")
     text = "threads (%(default)s)"
-    parser.add_argument("--threads", type=count, default=default_threads(), help=text)
+    parser.add_argument("--threads", type=threads, default=default_threads(), help=text)
     text = "how long each is timed (%(default)s)"
-    parser.add_argument("--seconds", type=float, default=0.2, help=text)
-    text = "write everything as one JSON object, too"
-    parser.add_argument("--json", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--seconds", type=seconds, default=0.2, help=text)
+    add_json_file(parser)
     parser.set_defaults(run=run_kernels, usage=parser.error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from stepguard.bench.arguments import (
@@ -16,11 +15,12 @@ from stepguard.bench.arguments import (
     seed,
 )
 from stepguard.bench.latency.command import run_latency
+from stepguard.bench.outputs import add_plot
 from stepguard.bench.shapes import GUARDS
 from stepguard.cli.show import formatted
 
 _COMMON = f"""\
-peers: {", ".join(OTHERS)}; what is not installed is said.
+peers: {", ".join(OTHERS)}; what is not installed, or fails, is said, and the others are measured.
 --work keeps what was made, so that a second run starts at once. STEPGUARD_ISA forces a kernel table
 of ours, and the floor is that of its instructions.
 
@@ -91,6 +91,6 @@ def add_prefill_parser(commands: Any) -> None:
 def _add_common(parser: argparse.ArgumentParser, benchmark: str) -> None:
     parser.add_argument("--shape", required=True, metavar="NAME", help="a shape, see above")
     parser.add_argument("--repeats", type=count, default=5, help="timings of each (%(default)s)")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the result: .png or .svg")
+    add_plot(parser)
     add_engines(parser)
     parser.set_defaults(run=run_latency, usage=parser.error, benchmark=benchmark)

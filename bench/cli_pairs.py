@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stepguard.bench.arguments import count
+from stepguard.bench.arguments import add_threads
+from stepguard.bench.outputs import add_json_file, output_file
 from stepguard.bench.run_pairs import run_pairs
 from stepguard.cli.show import add_activations, formatted
 
@@ -33,11 +34,10 @@ def add_pairs_parser(commands: Any) -> None:
     text = "what `stepguard train generate` wrote"
     parser.add_argument("data", type=Path, nargs="+", metavar="DATA", help=text)
     text = "keep the margins there: a run that was cut off goes on"
-    parser.add_argument("--scores", type=Path, metavar="FILE", help=text)
-    text = "write everything as one JSON object, too"
-    parser.add_argument("--json", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--scores", type=output_file, metavar="FILE", help=text)
+    add_json_file(parser)
     parser.add_argument("--kv", choices=["fp16", "fp32"], help="type of the KV pages")
     add_activations(parser)
-    parser.add_argument("--threads", type=count, metavar="N", help="threads of a forward pass")
+    add_threads(parser)
     parser.add_argument("--isa", metavar="NAME", help="kernel table, see `stepguard info`")
     parser.set_defaults(run=run_pairs, usage=parser.error)

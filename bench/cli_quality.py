@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from stepguard.bench.arguments import count, seed
+from stepguard.bench.arguments import add_threads, count, seed
+from stepguard.bench.outputs import add_json_file, add_plot, output_file
 from stepguard.cli.show import add_activations, formatted
 from stepguard.extras import needs
 
@@ -72,16 +73,15 @@ def add_quality_parser(commands: Any) -> None:
     text = "of the actions of a trajectory (%(default)s)"
     parser.add_argument("--pool", choices=["max", "last"], default="max", help=text)
     text = "keep the margins there: a run that was cut off goes on"
-    parser.add_argument("--scores", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--scores", type=output_file, metavar="FILE", help=text)
     text = "draws of families for the intervals (%(default)s)"
     parser.add_argument("--draws", type=count, default=1000, metavar="N", help=text)
     parser.add_argument("--seed", type=seed, default=0, help="of the draws (%(default)s)")
-    parser.add_argument("--plot", type=parse_picture, metavar="FILE", help="draw it: .png or .svg")
-    text = "write everything as one JSON object, too"
-    parser.add_argument("--json", type=Path, metavar="FILE", help=text)
+    add_plot(parser)
+    add_json_file(parser)
     parser.add_argument("--kv", choices=["fp16", "fp32"], help="type of the KV pages")
     add_activations(parser)
-    parser.add_argument("--threads", type=count, metavar="N", help="threads of a forward pass")
+    add_threads(parser)
     parser.add_argument("--isa", metavar="NAME", help="kernel table, see `stepguard info`")
     parser.set_defaults(run=_run, usage=parser.error)
 
@@ -98,15 +98,11 @@ def parse_split(text: str) -> tuple[int, int] | str:
     if text in ("train", "dev", "test"):
         return text
     part, _, parts = text.partition("/")
-    found = int(part), int(parts)
+    try:
+        found = int(part), int(parts)
+    except ValueError:
+        found = 0, 0
     if not 1 <= found[0] <= found[1]:
-        raise ValueError(text)
+        expected = "expected train, dev, test or a part of several, like 1/5"
+        raise argparse.ArgumentTypeError(f"{expected}, got {text!r}")
     return found
-
-
-def parse_picture(text: str) -> Path:
-    """A file that ends in .png or .svg."""
-    path = Path(text)
-    if path.suffix not in (".png", ".svg"):
-        raise argparse.ArgumentTypeError(f"expected a name that ends in .png or .svg, got {text}")
-    return path

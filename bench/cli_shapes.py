@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stepguard.bench.arguments import add_device, count, seed
+from stepguard.bench.arguments import add_device, add_threads, count, seed
+from stepguard.bench.outputs import add_json_file, add_json_output
 from stepguard.bench.run_export import run_export
 from stepguard.bench.run_make import run_make_checkpoint, run_make_model
 from stepguard.bench.run_memory import run_memory
 from stepguard.bench.run_shapes import run_shapes
 from stepguard.bench.shapes import GUARDS
-from stepguard.cli.show import add_json, formatted
+from stepguard.cli.show import formatted
 
 _SHAPES = f"""\
 shapes: {", ".join(GUARDS)}
@@ -59,7 +60,9 @@ use. Let nothing else use it meanwhile. A State and the KV of 1k tokens are comp
 
 The file of --json: benchmark, machine, settings {context, text, seed, device}, models: a list of
 {name, file_bytes, quant, context, first_seconds, seconds, loaded, judged, full (bytes of every
-part), state_bytes, kilotoken_bytes, copied, gpu_bytes (null on the CPU), setup}.
+part), state_bytes, kilotoken_bytes, copied, gpu_bytes (null on the CPU), setup}, cases: a list of
+{name, ours_ms, peers, best_peer, ratio (nothing is timed, and there are no peers), weights_mb,
+loaded_mb, judged_mb (after the first verdict), full_mb (at the whole context), own_mb}.
 """
 _RUN = """\
 Makes a random model of each shape, moderates trajectories with `stepguard moderate` in a process of
@@ -85,8 +88,7 @@ def add_shape_parsers(commands: Any) -> None:
     memory.add_argument("--context", type=count, default=4096, metavar="N", help=text)
     add_device(memory)
     _add_text(memory)
-    text = "write everything as one JSON object, too"
-    memory.add_argument("--json", type=Path, metavar="FILE", help=text)
+    add_json_file(memory)
     shapes = _add(commands, "shapes", "every shape, end to end", _RUN, run_shapes)
     _add_choice(shapes)
     text = "trajectories of --data of about N tokens (%(default)s)"
@@ -94,7 +96,7 @@ def add_shape_parsers(commands: Any) -> None:
     text = "how many (%(default)s)"
     shapes.add_argument("--limit", type=count, default=2, metavar="N", help=text)
     _add_text(shapes)
-    add_json(shapes)
+    add_json_output(shapes)
 
 
 def _add(
@@ -146,4 +148,4 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
     text = "trajectories to read, .jsonl or .jsonl.gz; without them: made-up ones"
     parser.add_argument("--data", type=Path, nargs="+", default=[], metavar="FILE", help=text)
     parser.add_argument("--seed", type=seed, default=0, help="chooses the text (%(default)s)")
-    parser.add_argument("--threads", type=count, metavar="N", help="threads of a forward pass")
+    add_threads(parser)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from stepguard.bench.arguments import (
@@ -13,6 +12,7 @@ from stepguard.bench.arguments import (
     parse_names,
     parse_sizes,
 )
+from stepguard.bench.outputs import add_plot
 from stepguard.bench.run_sizes import run_sizes
 from stepguard.bench.shapes import GUARDS
 from stepguard.cli.show import formatted
@@ -21,7 +21,7 @@ _SIZES = f"""\
 Which guard can this machine afford? Makes a random int4 model of every shape, one at a time, times
 step verdicts and reading from nothing as `bench latency` does, and removes the model. What was
 measured stays in --work: a run that was broken off goes on with the next shape, and further shapes
-join the table.
+join the table. Other settings, another machine, kernel table or version measure again.
 
   stepguard bench sizes --work /var/tmp/sizes --plot sizes.png
   stepguard bench sizes --work /var/tmp/sizes --shapes qwen3.5-0.8b,qwen3.5-2b --new 16
@@ -53,6 +53,6 @@ def add_sizes_parser(commands: Any) -> None:
     parser.add_argument("--repeats", type=count, default=3, help="timings of each (%(default)s)")
     text = "measure again what is known"
     parser.add_argument("--force", action="store_true", help=text)
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the result: .png or .svg")
+    add_plot(parser)
     add_engines(parser, [])
     parser.set_defaults(run=run_sizes, usage=parser.error, usual=0)

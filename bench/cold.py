@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stepguard.bench.child import how_ended
 from stepguard.bench.cold_probe import PARTS, START
 from stepguard.bench.machine import Setup
 from stepguard.bench.memory import settle
@@ -131,7 +132,7 @@ def _start(question: Mapping[str, object], environment: Mapping[str, str]) -> tu
         command, stdout=subprocess.PIPE, text=True, env=dict(environment), check=False
     )
     if done.returncode:
-        got = f"exit status {done.returncode}"
+        got = how_ended(done.returncode)
         raise StepguardError(str(question["model"]), expected="a verdict", got=got)
     answer = json.loads(done.stdout)
     if answer["reason"]:

@@ -21,6 +21,7 @@ from stepguard.bench.gpu import find_gpu
 from stepguard.bench.machine import Setup
 from stepguard.bench.samples import Sample
 from stepguard.bench.smaps import Ranges
+from stepguard.errors import StepguardError
 from stepguard.export._need import need
 from stepguard.manifest import Manifest, load
 from stepguard.runtime import PAGE_TOKENS
@@ -64,7 +65,8 @@ class Memory:
     """weights.bin."""
     quant: str
     context: int
-    """Tokens that `full` was measured at, at least."""
+    """Tokens that `full` was measured at, at least: fewer than were asked for where the samples
+    end, or where no further step has room."""
     first_seconds: float
     """Loading, the weights hashed."""
     seconds: float
@@ -90,6 +92,25 @@ class Memory:
         """Ready for JSON."""
         return dataclasses.asdict(self)
 
+    def to_case(self) -> dict[str, object]:
+        """A line of the list that all benchmarks have. No verdict is timed, so it has no time, but
+        MB of 10^6 bytes."""
+        sizes = {
+            "weights_mb": self.file_bytes,
+            "loaded_mb": self.loaded,
+            "judged_mb": self.judged.total,
+            "full_mb": self.full.total,
+            "own_mb": self.full.own,
+        }
+        return {
+            "name": f"{self.name}, {self.context} tokens",
+            "ours_ms": None,
+            "peers": {},
+            "best_peer": None,
+            "ratio": None,
+            **{name: size / 1e6 for name, size in sizes.items()},
+        }
+
 
 def measure_memory(
     model: Path,
@@ -104,7 +125,7 @@ def measure_memory(
 
     Raises:
         RuntimeMissingError: "cuda", and there is no GPU.
-        StepguardError: a process failed; it said why on standard error.
+        StepguardError: a process failed; it said why on standard error. Nothing was to be judged.
         ModelFormatError: the folder is no model directory.
     """
     if device == "cuda":
@@ -124,13 +145,15 @@ def measure_memory(
         base, first, run = (
             _ask(question | {"task": task}, environment) for task in ("parts", "load", "run")
         )
+    if "full" not in run:
+        raise StepguardError(name, expected="a text with an action to judge", got="none")
     slot, token = slot_bytes(manifest), token_bytes(manifest, run["setup"]["kv"])
     judged, full = (_parts(base, run[key], slot, token) for key in ("judged", "full"))
     return Memory(
         name=name,
         file_bytes=weights.stat().st_size,
         quant="+".join(sorted(manifest.quantisation.linear)),
-        context=context,
+        context=min(context, run["full"]["pages"] * PAGE_TOKENS),
         first_seconds=first["seconds"],
         seconds=run["seconds"],
         loaded=run["loaded"]["total"],

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepguard.errors import ModelFormatError
+from stepguard.errors import ModelFormatError, StepguardError
 from stepguard.guard import Guard
 from stepguard.reader import Reader
 
@@ -57,17 +57,25 @@ def opened(
     rationale_limit: int | None = None,
     memory: int | None = None,
 ) -> Iterator[Opened]:
-    """Loads a guard and closes it; raises what `Guard.load` raises."""
-    with Guard.load(
-        folder,
-        kv=kv,
-        activations=activations,
-        isa=isa,
-        threads=threads,
-        mode=mode,
-        rationale_limit=rationale_limit,
-        memory=memory,
-    ) as guard:
+    """Loads a guard and closes it; raises what `Guard.load` raises.
+
+    Raises:
+        StepguardError: an option is not for this model.
+    """
+    try:
+        guard = Guard.load(
+            folder,
+            kv=kv,
+            activations=activations,
+            isa=isa,
+            threads=threads,
+            mode=mode,
+            rationale_limit=rationale_limit,
+            memory=memory,
+        )
+    except ValueError as error:
+        raise StepguardError("the options of the command", got=str(error)) from error
+    with guard:
         yield Opened(folder, guard, guard._reader)
 
 

@@ -20,7 +20,8 @@ def need_matplotlib(module: str = "matplotlib") -> Any:
 
 
 def plot_growth(points: Sequence[Point], machine: Machine, file: Path) -> None:
-    """Writes a PNG: both ways over the context, medians as lines, ranges as bars."""
+    """Both ways over the context, medians as lines, ranges as bars; the file's ending says the
+    format."""
     figure = need_matplotlib("matplotlib.figure").Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     steps = [(point.context, point.step_ms) for point in points]
@@ -38,4 +39,4 @@ def plot_growth(points: Sequence[Point], machine: Machine, file: Path) -> None:
     axes.set(xlabel="context, tokens", ylabel="milliseconds to the verdict", ylim=(0, None))
     axes.set_title("\n".join(machine.lines()), fontsize=8)
     axes.legend()
-    figure.savefig(file, format="png", dpi=120)
+    figure.savefig(file, dpi=120)

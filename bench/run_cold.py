@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import bisect
 import json
 from contextlib import ExitStack
 from pathlib import Path
 
 from rich.table import Table
 
+from stepguard.bench.arguments import check_length, check_table
 from stepguard.bench.cold import ALL_PARTS, INTERPRETER, Cold, measure_cold
 from stepguard.bench.latency.engines import work_folder
 from stepguard.bench.machine import describe_machine, load_now
+from stepguard.bench.outputs import write_json
 from stepguard.bench.report import machine_text, progress_bar, say
 from stepguard.bench.samples import made_samples
 from stepguard.bench.shapes import find_shape, make_model
@@ -20,11 +23,17 @@ from stepguard.export import progress_bar as export_bar
 from stepguard.manifest import load
 from stepguard.prompt import Encoder, Prompt, Step, load_tokenizer
 
+_TOKENS_OF_A_SAMPLE = 300  # rarely fewer
+
 
 def run_cold(arguments: argparse.Namespace) -> int:
     """Measures and prints."""
     if (arguments.shape is None) == (arguments.model is None):
         arguments.usage("give a MODEL, or --shape NAME")
+    check_table(arguments)
+    if arguments.shape:
+        shape = find_shape(arguments.shape)
+        check_length(shape.name, arguments.new, shape.shape.context)
     load_before = load_now()
     with ExitStack() as stack:
         model = arguments.model or _made(
@@ -46,11 +55,16 @@ def run_cold(arguments: argparse.Namespace) -> int:
         "benchmark": "cold",
         "machine": machine.to_dict(),
         "model": arguments.shape or model.name,
-        "settings": {"new": arguments.new, "runs": arguments.runs, "disk": arguments.from_disk},
+        "settings": {
+            "new": arguments.new,
+            "read": cold.later[0].tokens,
+            "runs": arguments.runs,
+            "disk": arguments.from_disk,
+        },
         "cases": [case | {"peers": {}, "best_peer": None, "ratio": None} | cold.to_dict()],
     }
     if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, report)
     console().print(machine_text(machine), soft_wrap=True)
     console().print(cold_table(cold))
     return 0
@@ -67,20 +81,30 @@ def _made(work: Path, arguments: argparse.Namespace) -> Path:
 
 
 def step_text(model: Path, tokens: int) -> str:
-    """Content of a step of the environment that adds about so many tokens."""
+    """Content of a step of the environment that adds about so many tokens, and no fewer.
+
+    Raises:
+        StepguardError: the model's context has no room for it behind the prompt, and for its
+            question.
+    """
     manifest = load(model)
     tokenizer = load_tokenizer(model / "tokenizer.json")
     encoder = Encoder(Prompt.from_manifest(manifest.prompt), tokenizer)
-    start = encoder.begin("").border
-    (sample,) = made_samples(1)
-    words = json.dumps(dict(sample.value)).split(" ")
-    chosen = 0
-    while chosen < len(words):
-        chosen += 1
-        step = Step.environment(" ".join(words[:chosen]))
-        if len(encoder.extend(start, step).ids) >= tokens:
-            break
-    return " ".join(words[:chosen])
+    begin = encoder.begin("")
+    most = manifest.architecture.context
+    check_length(model.name, tokens, most)
+    samples = made_samples(tokens // _TOKENS_OF_A_SAMPLE + 1)
+    words = " ".join(json.dumps(dict(sample.value)) for sample in samples).split(" ")
+
+    def size(count: int) -> int:
+        return len(encoder.extend(begin.border, Step.environment(" ".join(words[:count]))).ids)
+
+    chosen = bisect.bisect_left(range(len(words)), tokens, key=size)
+    text = " ".join(words[:chosen])
+    step = encoder.extend(begin.border, Step.environment(text))
+    parts = (encoder.prefix_ids, begin.ids, step.ids, encoder.question(step.border))
+    check_length(model.name, sum(map(len, parts)), most)
+    return text
 
 
 def cold_table(cold: Cold) -> Table:

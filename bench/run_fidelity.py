@@ -14,9 +14,10 @@ from stepguard.bench.agreement import LEAST, Agreed, agreement, balanced, stops,
 from stepguard.bench.fidelity import Comparison, Margins, compare, read_margins
 from stepguard.bench.machine import Machine, describe_machine
 from stepguard.bench.opened import Opened, check_same_prompt, opened
+from stepguard.bench.outputs import give_json
 from stepguard.bench.report import agreement_table, fidelity_table, machine_text, progress_bar
 from stepguard.bench.samples import Sample, read_samples
-from stepguard.cli.show import console, plain, print_json
+from stepguard.cli.show import console, plain
 from stepguard.errors import ModelFormatError, TrajectoryError
 from stepguard.extras import needs
 from stepguard.taxonomy import Calibration
@@ -91,9 +92,8 @@ def run_fidelity(arguments: argparse.Namespace) -> int:
                 check_same_prompt(reference, model)
                 other = _read(model, samples, arguments)
                 rows.append(_compared(model, answers, other, samples, border, arguments.seed))
-    if arguments.json:
-        _print_json(machine, reference, border, rows, samples, arguments)
-    else:
+    report = _report(machine, reference, border, rows, samples, arguments)
+    if give_json(arguments.json, report):
         _print_table(machine, answers, border, rows, samples, arguments)
     return 0
 
@@ -148,14 +148,14 @@ def _check_reference(reference: Opened) -> None:
         )
 
 
-def _print_json(
+def _report(
     machine: Machine,
     reference: Opened,
     border: Border,
     rows: Sequence[Compared],
     samples: Sequence[Sample],
     arguments: argparse.Namespace,
-) -> None:
+) -> dict[str, object]:
     settings = {
         "samples": [sample.name for sample in samples],
         "cut": arguments.cut,
@@ -163,16 +163,14 @@ def _print_json(
         "files": [file.name for file in arguments.data],
         "balance": arguments.balance,
     }
-    print_json(
-        {
-            "benchmark": "fidelity",
-            "machine": machine.to_dict(),
-            "settings": settings,
-            "reference": reference.to_dict(),
-            "threshold": border.to_dict(),
-            "models": [row.to_dict() for row in rows],
-        }
-    )
+    return {
+        "benchmark": "fidelity",
+        "machine": machine.to_dict(),
+        "settings": settings,
+        "reference": reference.to_dict(),
+        "threshold": border.to_dict(),
+        "models": [row.to_dict() for row in rows],
+    }
 
 
 def _print_table(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stepguard.bench.arguments import check_table
 from stepguard.bench.fidelity import last_path, questions
 from stepguard.bench.growth import (
     Ids,
@@ -18,11 +19,12 @@ from stepguard.bench.growth import (
 from stepguard.bench.machine import describe_machine
 from stepguard.bench.memory import our_memory
 from stepguard.bench.opened import Opened, opened
+from stepguard.bench.outputs import give_json
 from stepguard.bench.peaks import Peaks, measure_peaks
 from stepguard.bench.plot import need_matplotlib, plot_growth
 from stepguard.bench.report import growth_table, machine_text, progress_bar
 from stepguard.bench.samples import read_samples
-from stepguard.cli.show import console, print_json
+from stepguard.cli.show import console
 from stepguard.errors import TrajectoryError
 from stepguard.manifest import Architecture, Manifest, load
 from stepguard.runtime import default_memory
@@ -32,6 +34,7 @@ _UNCUT = 1 << 31
 
 def run_growth(arguments: argparse.Namespace) -> int:
     """Measures and prints."""
+    check_table(arguments)
     if arguments.plot:
         need_matplotlib()  # before anything is measured
     manifest = load(arguments.model)
@@ -63,25 +66,21 @@ def run_growth(arguments: argparse.Namespace) -> int:
         growth = _growth(points, manifest.architecture, peaks, machine.isa)
     if arguments.plot:
         plot_growth(points, machine, arguments.plot)
-    if arguments.json:
-        print_json(
-            {
-                "benchmark": "growth",
-                "machine": machine.to_dict(),
-                "model": facts,
-                "settings": _settings(arguments),
-                "peaks": peaks.to_dict(),
-                "points": [point.to_dict() for point in points],
-                "growth": growth,
-                "cases": [point.to_case() for point in points],
-            }
-        )
-    else:
+    report = {
+        "benchmark": "growth",
+        "machine": machine.to_dict(),
+        "model": facts,
+        "settings": _settings(arguments),
+        "peaks": peaks.to_dict(),
+        "points": [point.to_dict() for point in points],
+        "growth": growth,
+        "cases": [point.to_case() for point in points],
+    }
+    if give_json(arguments.json, report):
         console().print(machine_text(machine), soft_wrap=True)
         console().print(f"{facts['folder']}: {facts['architecture']}, {facts['weights']}")
         console().print(growth_table(points))
-        console().print(_summary(points), soft_wrap=True)
-        console().print(_growth_text(growth), soft_wrap=True)
+        console().print(_summary(points, growth), soft_wrap=True)
     return 0
 
 
@@ -126,7 +125,14 @@ def _text(model: Opened, arguments: argparse.Namespace) -> Ids:
     raise TrajectoryError("--data", expected=f"text of {wanted} tokens", got=f"{size} tokens")
 
 
-def _summary(points: Sequence[Point]) -> str:
+def _summary(points: Sequence[Point], growth: dict[str, object] | None) -> str:
+    """What the step and reading everything again become slower by, and what attention must take."""
+    if len(points) == 1:
+        return "A single length shows no growth: let --to be larger."
+    return f"{_slower(points)}\n{_growth_text(growth)}"
+
+
+def _slower(points: Sequence[Point]) -> str:
     first, last = points[0], points[-1]
     again = [point for point in points if point.again_median is not None]
     text = (

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 from collections.abc import Sequence
 
 from rich.table import Table
 
 from stepguard.bench.kernels import Timing, measure_kernels
 from stepguard.bench.machine import Setup, describe_machine
+from stepguard.bench.outputs import write_json
 from stepguard.bench.peaks import measure_peaks
 from stepguard.bench.report import machine_text, progress_bar, say
 from stepguard.bench.shapes import find_shape
 from stepguard.bench.work import Op, operations_of
 from stepguard.cli.show import console
 from stepguard.runtime import active_isa, find_onnxruntime, isa_tables, multiplies_bfloat16
+from stepguard.runtime._isa import ISA_VARIABLE
 
 REFERENCE = "generic"
 
@@ -28,9 +30,7 @@ def run_kernels(arguments: argparse.Namespace) -> int:
         shape.shape, quant=arguments.quant, half=arguments.kv == "fp16", activations=activations
     )
     ops = _chosen(arguments, ops)
-    there = [table.name for table in isa_tables()]
-    tables = [active_isa(name) for name in arguments.isa or ()]
-    tables = tables or [name for name in there if name != REFERENCE] or [REFERENCE]
+    tables = _tables(arguments)
     if activations == "bf16":
         tables = _with_bfloat16(arguments, tables)
     setup = Setup(
@@ -58,12 +58,22 @@ def run_kernels(arguments: argparse.Namespace) -> int:
         "cases": [timing.to_dict() for timing in timings],
     }
     if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, report)
     out = console()
     out.print(machine_text(machine), soft_wrap=True)
     out.print(peaks.line(), soft_wrap=True)
     out.print(kernels_table(timings, shape.name, arguments.context))
     return 0
+
+
+def _tables(arguments: argparse.Namespace) -> list[str]:
+    """Those that are asked for, else the one that the environment forces, else all."""
+    if arguments.isa:
+        return [active_isa(name) for name in arguments.isa]
+    if os.environ.get(ISA_VARIABLE):
+        return [active_isa()]
+    there = [table.name for table in isa_tables()]
+    return [name for name in there if name != REFERENCE] or [REFERENCE]
 
 
 def _with_bfloat16(arguments: argparse.Namespace, tables: list[str]) -> list[str]:

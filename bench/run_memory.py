@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +10,17 @@ from pathlib import Path
 
 from rich.table import Table
 
+from stepguard.bench.arguments import check_length, check_table
 from stepguard.bench.gpu import find_gpu
 from stepguard.bench.machine import describe_machine, load_now
 from stepguard.bench.memory import Memory, Parts, measure_memory
+from stepguard.bench.outputs import write_json
 from stepguard.bench.report import machine_text, megabytes, say
 from stepguard.bench.samples import Sample, made_samples, read_samples
 from stepguard.bench.shapes import GUARDS, GuardShape, checkpoint_bytes, find_shape, make_model
 from stepguard.cli.show import console
 from stepguard.export import progress_bar
+from stepguard.manifest import load
 
 _TOKENS_OF_A_SAMPLE = 100  # rarely fewer
 
@@ -28,27 +30,33 @@ def run_memory(arguments: argparse.Namespace) -> int:
     shapes = chosen_shapes(arguments)
     if not arguments.models and not shapes:
         arguments.usage("nothing to measure: give a MODEL, --shape NAME or --all")
+    check_table(arguments)
     if arguments.device == "cuda":
         find_gpu()  # before a model is made
-    samples, load = _samples(arguments), load_now()
+    for model in arguments.models:
+        check_length(model.name, arguments.context, load(model).architecture.context)
+    for shape in shapes:
+        check_length(shape.name, arguments.context, shape.shape.context)
+    samples, busy = _samples(arguments), load_now()
     found: list[Memory] = []
     for model in arguments.models:
         found.append(_measure(model, model.name, samples, arguments))
     for shape in shapes:
         with random_model(shape, arguments) as model:
             found.append(_measure(model, shape.name, samples, arguments))
-    machine = describe_machine(found[0].setup, load)
+    machine = describe_machine(found[0].setup, busy)
     if arguments.json:
         report = {
             "benchmark": "memory",
             "machine": machine.to_dict(),
             "settings": _settings(arguments),
             "models": [one.to_dict() for one in found],
+            "cases": [one.to_case() for one in found],
         }
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, report)
     console().print(machine_text(machine), soft_wrap=True)
     console().print(_sizes(found))
-    console().print(_parts(found, arguments.context))
+    console().print(_parts(found))
     return 0
 
 
@@ -80,7 +88,7 @@ def _measure(
     model: Path, name: str, samples: list[Sample], arguments: argparse.Namespace
 ) -> Memory:
     say(f"{name}: loading and reading {arguments.context:,} tokens")
-    return measure_memory(
+    found = measure_memory(
         model,
         samples,
         arguments.context,
@@ -88,6 +96,10 @@ def _measure(
         threads=arguments.threads,
         device=arguments.device,
     )
+    if found.context < arguments.context:
+        why = "the text ends there, or the next step is longer than what is left of the context"
+        say(f"{name}: read {found.context:,} tokens of {arguments.context:,}: {why}")
+    return found
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, object]:
@@ -114,12 +126,15 @@ def _sizes(found: list[Memory]) -> Table:
     return table
 
 
-def _parts(found: list[Memory], context: int) -> Table:
-    table = Table(title=f"resident MB at {context:,} tokens of context")
+def _parts(found: list[Memory]) -> Table:
+    lengths = {one.context for one in found}
+    size = f"{lengths.pop():,}" if len(lengths) == 1 else "so many"
+    table = Table(title=f"resident MB at {size} tokens of context")
     table.add_column("model", overflow="fold")
+    table.add_column("tokens", justify="right")
     for name in Parts.__dataclass_fields__:
         table.add_column(name, justify="right")
     for one in found:
         values = [getattr(one.full, name) for name in Parts.__dataclass_fields__]
-        table.add_row(one.name, *map(megabytes, values))
+        table.add_row(one.name, f"{one.context:,}", *map(megabytes, values))
     return table

@@ -8,9 +8,10 @@ import time
 from stepguard.bench.machine import describe_machine
 from stepguard.bench.modes import agreements, ask_all, read_verdicts, verdict_modes
 from stepguard.bench.opened import opened
+from stepguard.bench.outputs import give_json
 from stepguard.bench.report import machine_text, modes_table, progress_bar
 from stepguard.bench.samples import read_samples
-from stepguard.cli.show import console, print_json
+from stepguard.cli.show import console
 from stepguard.errors import TrajectoryError
 from stepguard.taxonomy import Verdict
 
@@ -39,22 +40,20 @@ def run_modes(arguments: argparse.Namespace) -> int:
                 answers[mode] = read_verdicts(guard, asked, progress)
             seconds[mode] = time.perf_counter() - started
     found = agreements(answers)
-    if arguments.json:
-        print_json(
-            {
-                "benchmark": "modes",
-                "machine": machine.to_dict(),
-                "model": model,
-                "settings": {
-                    "samples": [sample.name for sample in samples],
-                    "cut": arguments.cut,
-                    "seed": arguments.seed,
-                    "files": [file.name for file in arguments.data],
-                },
-                "seconds": seconds,
-                "agreements": [agreement.to_dict() for agreement in found],
-            }
-        )
+    report = {
+        "benchmark": "modes",
+        "machine": machine.to_dict(),
+        "model": model,
+        "settings": {
+            "samples": [sample.name for sample in samples],
+            "cut": arguments.cut,
+            "seed": arguments.seed,
+            "files": [file.name for file in arguments.data],
+        },
+        "seconds": seconds,
+        "agreements": [agreement.to_dict() for agreement in found],
+    }
+    if not give_json(arguments.json, report):
         return 0
     console().print(machine_text(machine), soft_wrap=True)
     per = {mode: 1000 * taken / len(answers[mode]) for mode, taken in seconds.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from stepguard.bench.machine import describe_machine
 from stepguard.bench.neighbours import Case, Idle, Ids, Progress, measure_forward, measure_loops
 from stepguard.bench.opened import Opened, opened
+from stepguard.bench.outputs import write_json
 from stepguard.bench.report import machine_text, neighbours_table, progress_bar, say
 from stepguard.cli.show import console
 
@@ -48,7 +48,7 @@ def run_neighbours(arguments: argparse.Namespace) -> int:
             "cases": [case.to_dict() for case in cases],
             "idle": {"seconds": idle.seconds, "cpu_seconds": idle.cpu_seconds},
         }
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, report)
     console().print(machine_text(machine), soft_wrap=True)
     console().print(f"{facts['folder']}: {facts['architecture']}, {facts['weights']}")
     console().print(neighbours_table(cases))

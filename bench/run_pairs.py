@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from stepguard.bench.machine import describe_machine
 from stepguard.bench.opened import opened
+from stepguard.bench.outputs import write_json
 from stepguard.bench.pairs import find_pairs, margins_of, rate_of
 from stepguard.bench.report import machine_text, progress_bar
 from stepguard.cli.default_card import rate_text
@@ -43,7 +43,7 @@ def run_pairs(arguments: argparse.Namespace) -> int:
         ),
     }
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, report)
     out, table = console(), grid()
     out.print(machine_text(machine), soft_wrap=True)
     table.add_row("pairs", f"{report['pairs']} of {report['families']} families")

@@ -12,13 +12,15 @@ from typing import Any
 
 from rich.table import Table
 
+from stepguard.bench.arguments import check_table
 from stepguard.bench.child import run_command
 from stepguard.bench.machine import Setup, describe_machine, load_now
+from stepguard.bench.outputs import give_json
 from stepguard.bench.report import machine_text, megabytes, say
 from stepguard.bench.run_memory import chosen_shapes, random_model
 from stepguard.bench.samples import Sample, made_samples, read_samples
 from stepguard.bench.shapes import GuardShape
-from stepguard.cli.show import console, print_json
+from stepguard.cli.show import console
 from stepguard.errors import TrajectoryError
 from stepguard.runtime import find_onnxruntime
 
@@ -57,6 +59,7 @@ def run_shapes(arguments: argparse.Namespace) -> int:
     shapes = chosen_shapes(arguments)
     if not shapes:
         arguments.usage("nothing to moderate: give --shape NAME or --all")
+    check_table(arguments)
     samples, load = _samples(arguments), load_now()
     found: list[Any] = []
     facts: dict[str, Any] = {}
@@ -66,10 +69,9 @@ def run_shapes(arguments: argparse.Namespace) -> int:
         say(f"{shape.name}: {one.tokens:,} tokens in {one.seconds:.0f} s")
     setup = {name: facts[name] for name in ("isa", "threads", "kv", "activations")}
     machine = describe_machine(Setup(ort_version=find_onnxruntime().version, **setup), load)
-    if arguments.json:
-        rows = [dataclasses.asdict(one) | {"tokens_per_second": one.speed} for one in found]
-        print_json({"benchmark": "shapes", "machine": machine.to_dict(), "shapes": rows})
-    else:
+    rows = [dataclasses.asdict(one) | {"tokens_per_second": one.speed} for one in found]
+    report = {"benchmark": "shapes", "machine": machine.to_dict(), "shapes": rows}
+    if give_json(arguments.json, report):
         console().print(machine_text(machine), soft_wrap=True)
         console().print(_table(found, arguments.quant))
     return 1 if any(one.unavailable for one in found) else 0

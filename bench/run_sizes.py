@@ -11,9 +11,14 @@ from typing import Any
 
 from rich.table import Table
 
+from stepguard import __version__
+from stepguard.bench.arguments import check_table
+from stepguard.bench.latency.devices import our_setup
 from stepguard.bench.latency.engines import work_folder
 from stepguard.bench.latency.measure import OURS
 from stepguard.bench.latency.one_shape import measure_shape, settings_of
+from stepguard.bench.machine import cpu_name
+from stepguard.bench.outputs import write_json
 from stepguard.bench.plot import need_matplotlib
 from stepguard.bench.report import megabytes, say
 from stepguard.bench.shapes import GUARDS, GuardShape, checkpoint_bytes, find_shape
@@ -25,9 +30,11 @@ Found = dict[str, Any]
 
 def run_sizes(arguments: argparse.Namespace) -> int:
     """Measures what is not known yet, one shape at a time, and prints all."""
+    check_table(arguments)
     if arguments.plot:
         need_matplotlib()  # before anything is measured
-    shapes = sorted(map(find_shape, arguments.shapes or GUARDS), key=checkpoint_bytes)
+    names = arguments.shapes or GUARDS
+    shapes = sorted((find_shape(name, "--shapes") for name in names), key=checkpoint_bytes)
     found: list[Found] = []
     problems: dict[str, StepguardError] = {}
     with work_folder(arguments.work) as work:
@@ -54,7 +61,7 @@ def run_sizes(arguments: argparse.Namespace) -> int:
         "cases": lines,
     }
     if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, report)
     if arguments.plot:
         plot_sizes(found, arguments.plot)
     out = console()
@@ -70,20 +77,24 @@ def _place(shape: GuardShape, work: Path) -> Path:
 
 
 def _known(shape: GuardShape, arguments: argparse.Namespace, work: Path) -> Found | None:
-    """What an earlier run with the same settings left behind."""
+    """What an earlier run left behind: one with the same settings, machine and versions."""
     place = _place(shape, work)
     if arguments.force or not place.exists():
         return None
     found: Found = json.loads(place.read_text(encoding="utf-8"))
     if found["settings"] != _settings(arguments):
-        say(f"{shape.name}: other settings than those of {place}: measured again")
+        say(f"{shape.name}: {place} is of other settings, another machine or version: again")
         return None
     say(f"{shape.name}: known from {place}")
     return found
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, object]:
-    return settings_of(arguments) | {"peers": arguments.peers}
+    """What decides the numbers, so that only numbers of the same are taken over."""
+    setup = our_setup(arguments.threads, arguments.device)
+    versions = {"stepguard": __version__, "onnxruntime": setup.ort_version}
+    where = {"cpu": cpu_name(), "isa": setup.isa, **versions}
+    return settings_of(arguments) | {"peers": arguments.peers} | where
 
 
 def _measured(shape: GuardShape, arguments: argparse.Namespace, work: Path) -> Found:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from stepguard.bench.arguments import check_table
 from stepguard.bench.gpu import find_gpu
 from stepguard.bench.latency import prepare
 from stepguard.bench.latency.devices import our_setup
@@ -26,6 +26,7 @@ from stepguard.bench.latency.measure import OURS
 from stepguard.bench.latency.report import engines_text
 from stepguard.bench.machine import describe_machine
 from stepguard.bench.memory import our_memory
+from stepguard.bench.outputs import write_json
 from stepguard.bench.report import machine_text, progress_bar, say
 from stepguard.bench.shapes import GuardShape, find_shape
 from stepguard.bench.throughput import PERCENTILES, Company, Texts, measure_throughput
@@ -39,8 +40,10 @@ def run_throughput(arguments: argparse.Namespace) -> int:
     if (arguments.shape is None) == (arguments.model is None):
         arguments.usage("give a MODEL, or --shape NAME")
     shape = find_shape(arguments.shape) if arguments.shape else None
+    check_table(arguments)
     if arguments.device == "cuda":
         find_gpu()  # before anything is made
+    _check_room(arguments, shape)
     with ExitStack() as stack:
         work = stack.enter_context(work_folder(arguments.work))
         model = _model(arguments, shape, work)
@@ -68,7 +71,7 @@ def run_throughput(arguments: argparse.Namespace) -> int:
         "cases": [case.to_dict() for case in cases],
     }
     if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, report)
     out = console()
     out.print(machine_text(machine), soft_wrap=True)
     out.print(engines_text(run.versions, run.missing), soft_wrap=True, markup=False)
@@ -78,6 +81,17 @@ def run_throughput(arguments: argparse.Namespace) -> int:
 
 def _name(arguments: argparse.Namespace) -> str:
     return str(arguments.shape or arguments.model.name)
+
+
+def _room(arguments: argparse.Namespace) -> int:
+    """Tokens of the longest path."""
+    return int(max(arguments.context + arguments.new + arguments.question, arguments.beside))
+
+
+def _check_room(arguments: argparse.Namespace, shape: GuardShape | None) -> None:
+    most = shape.shape.context if shape else load(arguments.model).architecture.context
+    if _room(arguments) > most:
+        arguments.usage(f"{_room(arguments)} tokens: the model's context is {most}")
 
 
 def _model(arguments: argparse.Namespace, shape: GuardShape | None, work: Path) -> Path:
@@ -98,9 +112,7 @@ def _start(
     work: Path,
 ) -> tuple[Running, Texts]:
     architecture, most = manifest.architecture, max(arguments.sessions)
-    room = max(arguments.context + arguments.new + arguments.question, arguments.beside)
-    if room > architecture.context:
-        arguments.usage(f"{room} tokens: the model's context is {architecture.context}")
+    room = _room(arguments)
     rng = np.random.default_rng(arguments.seed)
     sizes = (arguments.context, arguments.new)
     contexts, steps = (

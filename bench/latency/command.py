@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 
+from stepguard.bench.arguments import check_table
 from stepguard.bench.latency.engines import Running, work_folder
 from stepguard.bench.latency.measure import Case
 from stepguard.bench.latency.one_shape import measure_shape, settings_of
@@ -16,6 +16,7 @@ from stepguard.bench.latency.report import (
     plot_latency,
     profile_table,
 )
+from stepguard.bench.outputs import write_json
 from stepguard.bench.plot import need_matplotlib
 from stepguard.bench.report import machine_text
 from stepguard.bench.shapes import find_shape
@@ -24,6 +25,7 @@ from stepguard.cli.show import console
 
 def run_latency(arguments: argparse.Namespace) -> int:
     """Prepares, checks, times, prints."""
+    check_table(arguments)
     if arguments.plot:
         need_matplotlib()  # before anything is measured
     shape = find_shape(arguments.shape)
@@ -31,7 +33,7 @@ def run_latency(arguments: argparse.Namespace) -> int:
         found = measure_shape(shape, arguments, work)
     report = {"benchmark": arguments.benchmark, **found.to_dict(settings_of(arguments))}
     if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, report)
     if arguments.plot:
         plot_latency(found.cases, found.machine, shape.name, arguments.plot)
     machine = f"{machine_text(found.machine)}\n{found.peaks.line()}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,11 +15,13 @@ from stepguard.bench.latency import prepare
 from stepguard.bench.latency.devices import peers_on
 from stepguard.bench.latency.measure import OURS
 from stepguard.bench.latency.peer import PEERS, Ids
-from stepguard.bench.latency.remote import MissingPeer, Remote
+from stepguard.bench.latency.remote import LostPeer, MissingPeer, Remote
 from stepguard.bench.report import say
 from stepguard.bench.shapes import GuardShape
+from stepguard.errors import StepguardError
 from stepguard.export import progress_bar
 
+T = TypeVar("T")
 _ROWS = 4096  # of the output matrix, compared between engines
 
 
@@ -34,6 +36,34 @@ class Running:
     def versions(self) -> dict[str, str]:
         """By name."""
         return {engine.name: engine.version for engine in self.engines}
+
+    def leave_out(self, name: str, why: StepguardError | OSError) -> None:
+        """Says why an engine is not measured; whatever came of it does not count."""
+        reason, fix = str(why), ""
+        if isinstance(why, StepguardError):
+            reason, fix = why.got or reason, why.fix
+        reason = " ".join(reason.split())  # of another program: it may have lines
+        say(f"{name} is not measured: {reason}. {fix}".rstrip())
+        self.missing[name] = reason
+        for engine in self.engines:
+            if engine.name == name:
+                engine.close()
+        self.engines = [engine for engine in self.engines if engine.name != name]
+
+    def without_lost(self, measured: Callable[[list[Remote]], T]) -> T:
+        """What `measured` returns of the engines. A peer that fails meanwhile is left out, and the
+        others are measured again.
+
+        Raises:
+            LostPeer: ours failed.
+        """
+        while True:
+            try:
+                return measured(self.engines)
+            except LostPeer as error:
+                if error.where == OURS:
+                    raise
+                self.leave_out(error.where, error)
 
 
 @dataclass(frozen=True)
@@ -69,8 +99,10 @@ def work_folder(work: Path | None) -> Iterator[Path]:
 def start_engines(stack: ExitStack, wanted: Wanted, work: Path, rows: Ids) -> Running:
     """Makes files and loads; `stack` ends the processes. rows: int32 [r] to compare.
 
+    A peer whose files cannot be made, or which does not come up, is said and left out.
+
     Raises:
-        StepguardError: an engine is there but cannot load its files.
+        StepguardError: ours cannot be made or loaded.
     """
     peers, missing = peers_on(wanted.device, wanted.peers)
     run = Running(missing=missing)
@@ -80,9 +112,10 @@ def start_engines(stack: ExitStack, wanted: Wanted, work: Path, rows: Ids) -> Ru
         say(f"{name}: files and load")
         try:
             engine = _start(name, wanted, work, rows)
-        except MissingPeer as error:
-            run.missing[name] = error.got
-            say(f"{name} is not measured: {error.got}. {error.fix}")
+        except (StepguardError, OSError) as error:
+            if name == OURS:
+                raise
+            run.leave_out(name, error)
             continue
         run.engines.append(stack.enter_context(engine))
     return run

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stepguard.bench.arguments import check_length
 from stepguard.bench.floor import Step, floor_ms
 from stepguard.bench.gpu import find_gpu, measure_gpu, weights_floor_ms
 from stepguard.bench.latency.devices import our_setup
@@ -62,10 +63,16 @@ def measure_shape(shape: GuardShape, arguments: argparse.Namespace, work: Path) 
 
     arguments: context, new, question, prefill, repeats, usual, peers, threads, seed and device, as
     in `bench latency`.
+
+    Raises:
+        StepguardError: a text is longer than the shape's context; ours cannot be made or loaded; an
+            engine gave other logits than ours.
+        RuntimeMissingError: no GPU where one is wanted.
     """
     rng, vocabulary = np.random.default_rng(arguments.seed), shape.shape.vocabulary
     longest = arguments.context + max([*arguments.new, 0]) + arguments.question
     longest = max(longest, *arguments.prefill, 0)
+    check_length(shape.name, longest, shape.shape.context)
     ids = random_ids(rng, vocabulary, longest)
     question = random_ids(rng, vocabulary, arguments.question)
     gpu = find_gpu() if arguments.device == "cuda" else None  # before anything is made
@@ -81,20 +88,10 @@ def measure_shape(shape: GuardShape, arguments: argparse.Namespace, work: Path) 
         run = start_engines(stack, wanted, work, chosen_rows(rng, vocabulary))
         machine = describe_machine(our_setup(arguments.threads, arguments.device))
         peaks = measure_peaks(arguments.threads) if gpu is None else measure_gpu(gpu)
-        with progress_bar(f"{shape.name}: {', '.join(run.versions)}") as progress:
-            cases = measure(
-                run.engines,
-                ids,
-                question,
-                context=arguments.context,
-                new=arguments.new,
-                prefill=arguments.prefill,
-                repeats=arguments.repeats,
-                usual=arguments.usual,
-                progress=progress,
-            )
-            memory = resident_memory(run.engines)
-            profiles = _profiles(run.engines[0], ids, question, arguments)
+        cases, memory = run.without_lost(
+            lambda engines: _timed(engines, shape.name, ids, question, arguments)
+        )
+        profiles = _profiles(run.engines[0], ids, question, arguments)
     cases = [
         dataclasses.replace(
             _with_floor(case, shape, peaks, machine, arguments), profile=profiles.get(case.name)
@@ -102,6 +99,26 @@ def measure_shape(shape: GuardShape, arguments: argparse.Namespace, work: Path) 
         for case in cases
     ]
     return ShapeRun(shape.name, run, cases, machine, peaks, memory)
+
+
+def _timed(
+    engines: Sequence[Remote], title: str, ids: Ids, question: Ids, arguments: argparse.Namespace
+) -> tuple[list[Case], dict[str, dict[str, int]]]:
+    """The cases, and bytes of each engine's process behind them."""
+    names = ", ".join(engine.name for engine in engines)
+    with progress_bar(f"{title}: {names}") as progress:
+        cases = measure(
+            engines,
+            ids,
+            question,
+            context=arguments.context,
+            new=arguments.new,
+            prefill=arguments.prefill,
+            repeats=arguments.repeats,
+            usual=arguments.usual,
+            progress=progress,
+        )
+    return cases, resident_memory(engines)
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, object]:

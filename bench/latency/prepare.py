@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stepguard.bench.child import how_ended
 from stepguard.bench.latency.grid import write_hugging_face, write_llama_cpp, write_ours
 from stepguard.bench.latency.remote import FIX, MissingPeer
 from stepguard.bench.shapes.guards import GuardShape
@@ -66,12 +67,20 @@ def _made(path: Path, make: Callable[[Path], None]) -> Path:
     if path.exists():
         return path
     partial = path.with_name(path.name + ".partial")
-    if partial.is_dir():
-        shutil.rmtree(partial)
-    partial.unlink(missing_ok=True)
-    make(partial)
+    _remove(partial)
+    try:
+        make(partial)
+    except BaseException:
+        _remove(partial)  # gigabytes, perhaps, where others are measured still
+        raise
     partial.rename(path)
     return path
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def _build_genai(checkpoint: Path, out: Path) -> None:
@@ -93,9 +102,11 @@ def _export_openvino(checkpoint: Path, out: Path) -> None:
 
 
 def _run(module: str, words: list[str]) -> str:
-    """The last line of what a failing module said; empty when it did its work."""
+    """How a failing module ended, or the last line of what it said; empty when it did its work."""
     command = [sys.executable, "-m", module, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return ""
-    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    if done.returncode < 0:  # it said nothing of it
+        return how_ended(done.returncode)
+    return (done.stderr.strip().splitlines() or [how_ended(done.returncode)])[-1]

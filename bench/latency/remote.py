@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,13 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from stepguard.bench.child import how_ended
 from stepguard.bench.latency.peer import Ids, Logits, Rounds
 from stepguard.errors import StepguardError
 
 FIX = "Type: pip install 'stepguard[bench,peers]'"
 
 
-class MissingPeer(StepguardError):
+class LostPeer(StepguardError):
+    """It is there, but ended or failed. Where it is not ours, the others are measured."""
+
+
+class MissingPeer(LostPeer):
     """Its package is not installed; never leaves the benchmark."""
 
 
@@ -40,7 +46,7 @@ class Remote:
 
         Raises:
             MissingPeer: the engine is not installed.
-            StepguardError: it cannot load the model.
+            LostPeer: it cannot load the model, or its process ended.
         """
         self.name = name
         self._process = subprocess.Popen(
@@ -61,7 +67,7 @@ class Remote:
                 tokenizer=str(tokenizer or ""),
             )
         except BaseException:
-            self.close()
+            self.close(0)
             raise
         self.version: str = answer["version"]
         self.ways: list[str] = answer["ways"]
@@ -106,12 +112,13 @@ class Remote:
         answer = self._call(do="resident")
         return answer["resident"], answer["peak"]
 
-    def close(self) -> None:
-        """Ends the process."""
+    def close(self, patience: float = 10) -> None:
+        """Ends the process, by force where that takes more seconds than `patience`."""
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # what it was not there to read any more
+                self._process.stdin.close()
         try:
-            self._process.wait(10)
+            self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -125,7 +132,8 @@ class Remote:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        # Who is told to end does not wait for what is being computed.
+        self.close(0 if kind is not None and not issubclass(kind, Exception) else 10)
 
     def _call(self, **call: object) -> dict[str, Any]:
         sender, receiver = self._process.stdin, self._process.stdout
@@ -137,9 +145,8 @@ class Remote:
             line = receiver.readline()
         except BrokenPipeError:
             line = ""
-        if not line:
-            got = f"exit status {self._process.poll()}"
-            raise StepguardError(self.name, expected="an answer", got=got)
+        if not line.endswith("\n"):  # nothing, or what a process that ended had written until then
+            raise LostPeer(self.name, expected="an answer", got=self._end())
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             if answer["missing"]:
@@ -147,8 +154,15 @@ class Remote:
                 extra = "openvino" if self.name == "openvino" else "peers"
                 fix = FIX.replace("peers", extra)
                 raise MissingPeer(self.name, expected="an engine", got=got, fix=fix)
-            raise StepguardError(self.name, expected="an answer", got=answer["error"])
+            raise LostPeer(self.name, expected="an answer", got=answer["error"])
         return answer
+
+    def _end(self) -> str:
+        """How a process ended that answers no more."""
+        try:
+            return how_ended(self._process.wait(10))
+        except subprocess.TimeoutExpired:
+            return "nothing, and its process goes on"
 
 
 def _timed(answer: dict[str, Any]) -> tuple[float, Logits]:

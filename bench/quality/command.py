@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from stepguard.bench.machine import Machine, describe_machine
 from stepguard.bench.opened import opened
+from stepguard.bench.outputs import write_json
 from stepguard.bench.plot import need_matplotlib
 from stepguard.bench.quality.alarms import Alarms, count_alarms
 from stepguard.bench.quality.choice import choose, name_of
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     alarms = count_alarms(layout, judges, arguments.draws, arguments.seed)
     if arguments.json is not None:
         report = _report(arguments, machine, layout, judges, missing, rows, alarms)
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, report)
     if arguments.plot is not None:
         plot_quality(layout, judges, rows, arguments.plot)
     _print(machine, layout, judges, missing, rows, alarms)

@@ -65,10 +65,10 @@ class GuardShape:
         return dataclasses.replace(self, name=name, config=config)
 
 
-def find_shape(name: str) -> GuardShape:
-    """The shape of that name; StepguardError that lists the known ones."""
+def find_shape(name: str, option: str = "--shape") -> GuardShape:
+    """The shape of that name, which an option gave; StepguardError that lists the known ones."""
     if name not in GUARDS:
-        raise StepguardError("--shape", expected=f"one of {', '.join(GUARDS)}", got=repr(name))
+        raise StepguardError(option, expected=f"one of {', '.join(GUARDS)}", got=repr(name))
     return GUARDS[name]
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from stepguard.bench import run_cold
 from stepguard.bench.cold import ALL_PARTS, Cold, Start, drop_pages
 from stepguard.bench.cold_probe import PARTS, Clock
 from stepguard.bench.machine import Setup
 from stepguard.bench.run_cold import step_text
 from stepguard.cli import main
 from stepguard.errors import StepguardError
+from stepguard.manifest import load
 from stepguard.prompt import Encoder, Prompt, Step, load_tokenizer
 
 
@@ -22,7 +24,10 @@ def test_parts_and_whole(
 ) -> None:
     file, guard = tmp_path / "cold.json", tiny_guards["int8"]
     assert main(["bench", "cold", str(guard), "--runs", "2", "--json", str(file)]) == 0
-    (case,) = json.loads(file.read_text())["cases"]
+    report = json.loads(file.read_text())
+    (case,) = report["cases"]
+    assert report["settings"]["new"] == 64
+    assert report["settings"]["read"] == case["later"][0]["tokens"]
     assert case["peers"] == {}
     assert len(case["later"]) == 2
     for start in [case["first"], *case["later"]]:
@@ -39,14 +44,27 @@ def test_parts_and_whole(
         assert part in out
 
 
-def test_a_step_of_about_so_many_tokens(tiny_guards: dict[str, Path]) -> None:
+def test_a_step_of_about_so_many_tokens(
+    tiny_guards: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     guard = tiny_guards["int8"]
     manifest = json.loads((guard / "manifest.json").read_text())
     encoder = Encoder(
         Prompt.from_manifest(manifest["prompt"]), load_tokenizer(guard / "tokenizer.json")
     )
-    step = Step.environment(step_text(guard, 64))
-    assert 64 <= len(encoder.extend(encoder.begin("").border, step).ids) < 100
+    monkeypatch.setattr(run_cold, "check_length", lambda *_: None)  # this one reads few
+    for wanted, most in ((64, 100), (3000, 3100)):  # more than one text has
+        step = Step.environment(step_text(guard, wanted))
+        assert wanted <= len(encoder.extend(encoder.begin("").border, step).ids) < most
+
+
+def test_a_step_that_no_model_reads(tiny_guards: dict[str, Path]) -> None:
+    """Neither far fewer tokens than asked, nor a verdict that is not there."""
+    guard = tiny_guards["int8"]
+    context = load(guard).architecture.context
+    for wanted in (context + 1, context - 1):  # the prompt and the question need some, too
+        with pytest.raises(StepguardError, match=f"at most {context:,} tokens"):
+            step_text(guard, wanted)
 
 
 def test_inner_time_counts_once() -> None:

@@ -67,11 +67,27 @@ def test_growth_for_people_on_real_text(
         assert part in text
 
 
-def test_a_picture(tiny_guards: dict[str, Path], tmp_path: Path) -> None:
+def test_a_single_length_shows_no_growth(
+    tiny_guards: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert growth(tiny_guards["int8"]) == 0
+    text = capsys.readouterr().out
+    assert "A single length shows no growth" in text
+    assert "not known on this machine" not in text
+
+
+def test_growth_into_a_file_and_pictures(
+    tiny_guards: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("matplotlib")
-    file = tmp_path / "growth.png"
-    assert growth(tiny_guards["int8"], "--plot", file) == 0
-    assert file.read_bytes()[:4] == b"\x89PNG"
+    file, picture = tmp_path / "growth.json", tmp_path / "growth.svg"
+    assert growth(tiny_guards["int8"], "--json", file, "--plot", picture) == 0
+    assert json.loads(file.read_text())["benchmark"] == "growth"
+    assert "step by step" in capsys.readouterr().out  # the table is printed, too
+    assert "<svg" in picture.read_text()[:1000]
+    picture = tmp_path / "growth.png"
+    assert growth(tiny_guards["int8"], "--plot", picture) == 0
+    assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
 def test_no_picture_without_matplotlib(
@@ -122,6 +138,18 @@ def test_fidelity_as_json(
     assert set(int8["agreement"]) == {"agree", "near", "shift", "auroc"}
     assert int8["agreement"]["shift"]["value"] == int8["comparison"]["margin_bias"]
     assert int8["bytes"] < half["bytes"]
+
+
+def test_fidelity_into_a_file(
+    tiny_guards: dict[str, Path],
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "fidelity.json"
+    assert fidelity(data, tiny_guards["float32"], tiny_guards["int8"], "--json", file) == 0
+    assert json.loads(file.read_text())["benchmark"] == "fidelity"
+    assert "flips" in capsys.readouterr().out
 
 
 def test_fidelity_of_both_activations(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,9 @@ def test_arguments() -> None:
     assert parse_question("5") == 5
     assert parse_peers("none") == []
     assert parse_peers("genai,llama.cpp") == ["genai", "llama.cpp"]
+    assert parse_peers("genai, llama.cpp") == ["genai", "llama.cpp"]
     for wrong in ("0", "x"):
-        with pytest.raises(ValueError, match=r"."):
+        with pytest.raises(ArgumentTypeError, match="from 1 up, or one of unified, binary, coarse"):
             parse_question(wrong)
     with pytest.raises(Exception, match="expected names out of genai, "):
         parse_peers("vllm")

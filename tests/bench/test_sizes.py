@@ -15,6 +15,7 @@ from stepguard.bench.cli_sizes import add_sizes_parser
 from stepguard.bench.shapes import GUARDS, GuardShape
 from stepguard.cli import main
 from stepguard.errors import StepguardError
+from stepguard.runtime import isa_tables
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +73,31 @@ def test_every_shape_then_nothing_again(
     for more in (["--seed", 1], ["--force"]):
         assert sizes(work, "--shapes", "dense", *more) == 1
         assert "small smollm2-135m is measured again" in capsys.readouterr().err
+
+
+def test_numbers_of_another_machine_are_not_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sizes(tmp_path, "--shapes", "dense") == 0
+
+    def refused(shape: GuardShape, *more: Any) -> Any:
+        raise StepguardError(f"{shape.name} is measured again")
+
+    monkeypatch.setattr(run_sizes, "measure_shape", refused)
+    assert sizes(tmp_path, "--shapes", "dense") == 0
+    assert "known from" in capsys.readouterr().err
+    others = ({"cpu_name": lambda: "another"}, {"__version__": "0.0.1"})
+    for change in others:
+        with monkeypatch.context() as patch:
+            for name, value in change.items():
+                patch.setattr(run_sizes, name, value)
+            assert sizes(tmp_path, "--shapes", "dense") == 1
+        assert "another machine or version: again" in capsys.readouterr().err
+    monkeypatch.setenv("STEPGUARD_ISA", "generic")
+    alone = len(isa_tables()) == 1  # where it is what runs anyway
+    assert sizes(tmp_path, "--shapes", "dense") == (0 if alone else 1)
+    monkeypatch.delenv("STEPGUARD_ISA")
+    assert sizes(tmp_path, "--shapes", "dense", "--threads", "2") == 1
 
 
 def test_files_go_when_a_shape_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
