@@ -13,11 +13,12 @@ from stepguard.bench.fidelity import Floats, Margins
 from stepguard.bench.samples import Sample
 from stepguard.errors import TrajectoryError
 from stepguard.taxonomy import Calibration, Status, judge
+from stepguard.train.records import family_of
 
 LEAST = 0.25  # of the verdicts, that each class should have
 NEAR = 0.2  # of the verdicts: those nearest to the threshold
 _DRAWS = 500
-_FAR = 1e4  # beyond any margin of a guard
+_FAR = 1e9  # beyond any margin of a guard
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -54,12 +55,14 @@ def stops(margins: Floats, calibration: Calibration | None) -> Bools:
 
 
 def threshold_of(calibration: Calibration | None) -> float:
-    """The least margin that is not safe; infinite where there is none."""
+    """The least margin that is not safe; infinite where none is, minus that where all are."""
     if calibration is None:
         return 0.0
     low, high = -_FAR, _FAR
     if not stops(np.array([high]), calibration)[0]:
         return float("inf")
+    if stops(np.array([low]), calibration)[0]:
+        return float("-inf")
     for _ in range(100):
         middle = (low + high) / 2
         low, high = (low, middle) if stops(np.array([middle]), calibration)[0] else (middle, high)
@@ -67,32 +70,31 @@ def threshold_of(calibration: Calibration | None) -> float:
 
 
 def balanced(reference: Margins, calibration: Calibration | None) -> list[int]:
-    """Places of trajectories in which each class has a quarter of the reference's verdicts: the
-    last ones of which all verdicts are of the larger class are left out.
+    """Places of trajectories in which each class has a quarter of the reference's verdicts: those
+    with the smallest share of the rarer class are left out, of equal ones the last first.
 
     Raises:
-        TrajectoryError: there are too few verdicts of the other class.
+        TrajectoryError: no trajectory has a quarter of the rarer class.
     """
     stopped = stops(reference.margins, calibration)
     larger = bool(stopped.mean() > 0.5)
-    places = list(range(int(reference.owners.max()) + 1))
-    counts = np.array([(reference.owners == place).sum() for place in places])
-    others = np.array([(stopped[reference.owners == place] != larger).sum() for place in places])
-    for place in reversed(places.copy()):
-        if others[places].sum() >= LEAST * counts[places].sum():
+    places = np.arange(int(reference.owners.max()) + 1)
+    counts = np.bincount(reference.owners, minlength=len(places))
+    others = np.bincount(reference.owners, stopped != larger, len(places))
+    kept = np.ones(len(places), np.bool_)
+    for place in sorted(places, key=lambda one: (others[one] / counts[one], -one)):
+        if others[kept].sum() >= LEAST * counts[kept].sum():
             break
-        if others[place] == 0:
-            places.remove(place)
-    share = float(others[places].sum() / max(1, counts[places].sum()))
-    if share < LEAST:
+        kept[place] = False
+    if not kept.any():
         word = "safe" if larger else "not safe"
         raise TrajectoryError(
             "--balance",
-            expected=f"a quarter of the reference's verdicts {word}",
-            got=f"{100 * share:.0f} % at most",
+            expected=f"trajectories with a quarter of the reference's verdicts {word}",
+            got=f"none; {int(others.sum())} of all {int(counts.sum())} verdicts are",
             fix="Give more data, or a larger --limit.",
         )
-    return places
+    return [int(place) for place in places[kept]]
 
 
 def agreement(
@@ -105,7 +107,7 @@ def agreement(
     """Of the verdicts of both on the same questions, at one threshold."""
     same = stops(reference.margins, calibration) == stops(other.margins, calibration)
     border = threshold_of(calibration)
-    distance = np.abs(reference.margins - (border if np.isfinite(border) else _FAR))
+    distance = np.abs(reference.margins - np.clip(border, -_FAR, _FAR))
     near = np.zeros(len(same), np.bool_)
     near[np.argsort(distance, kind="stable")[: max(1, round(NEAR * len(same)))]] = True
     weights = _draws(_families(reference, samples), seed)
@@ -119,14 +121,13 @@ def agreement(
 
 
 def _families(reference: Margins, samples: Sequence[Sample]) -> Ints:
-    """int64 [verdicts]: a number for each family; a trajectory without one stands alone."""
-    names: dict[object, int] = {}
+    """int64 [verdicts]: a number for each family, as records have them; a trajectory without one
+    stands alone."""
+    names: dict[str, int] = {}
     numbers = []
     for place, sample in enumerate(samples):
-        meta = sample.value.get("meta")
-        family = meta.get("family") if isinstance(meta, dict) else None
-        key = family if isinstance(family, str) else (place,)
-        numbers.append(names.setdefault(key, len(names)))
+        name = family_of(sample.value, str(sample.value.get("source") or ""), f"#{place}")
+        numbers.append(names.setdefault(name, len(names)))
     return np.array(numbers, np.int64)[reference.owners]
 
 

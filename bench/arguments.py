@@ -10,29 +10,14 @@ from stepguard.bench.latency.devices import DEVICES
 from stepguard.bench.latency.measure import OURS
 from stepguard.bench.latency.peer import PEERS
 from stepguard.bench.outputs import add_json_file
+from stepguard.cli.arguments import count, seed, threads
 from stepguard.errors import StepguardError
 from stepguard.runtime import active_isa, multiplies_bfloat16, usable_cores
 
 # Tokens of a question, from the profile's end to the answer, in Qwen3.5's vocabulary.
 QUESTIONS = {"unified": 19, "binary": 26, "coarse": 277}
 OTHERS = [name for name in PEERS if name != OURS]
-_MOST_THREADS = 1024
 _DAY = 86_400.0
-
-
-def count(text: str) -> int:
-    """A positive whole number."""
-    return _at_least(1, text)
-
-
-def seed(text: str) -> int:
-    """A whole number that is not negative."""
-    return _at_least(0, text)
-
-
-def threads(text: str) -> int:
-    """A number of threads; ArgumentTypeError for more than a machine starts."""
-    return _at_least(1, text, _MOST_THREADS)
 
 
 def seconds(text: str) -> float:
@@ -43,18 +28,6 @@ def seconds(text: str) -> float:
         value = math.nan
     if not 0 <= value <= _DAY:
         raise argparse.ArgumentTypeError(f"expected seconds from 0 to {_DAY:,.0f}, got {text!r}")
-    return value
-
-
-def _at_least(least: int, text: str, most: int | None = None) -> int:
-    up = "up" if most is None else f"to {most}"
-    wrong = f"expected a whole number from {least} {up}, got {text!r}"
-    try:
-        value = int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(wrong) from error
-    if value < least or (most is not None and value > most):
-        raise argparse.ArgumentTypeError(wrong)
     return value
 
 

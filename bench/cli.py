@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from stepguard.bench.arguments import add_threads, count, seconds, seed
+from stepguard.bench.arguments import add_threads, seconds
 from stepguard.bench.cli_cold import add_cold_parser
 from stepguard.bench.cli_kernels import add_kernels_parser
 from stepguard.bench.cli_latency import add_latency_parser, add_prefill_parser
@@ -21,6 +21,7 @@ from stepguard.bench.run_fidelity import run_fidelity
 from stepguard.bench.run_growth import run_growth
 from stepguard.bench.run_modes import run_modes
 from stepguard.bench.run_neighbours import run_neighbours
+from stepguard.cli.arguments import count, seed
 from stepguard.cli.show import add_activations, formatted
 
 _FIDELITY = """\

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stepguard.bench.arguments import add_threads, count
+from stepguard.bench.arguments import add_threads
 from stepguard.bench.outputs import add_json_file
 from stepguard.bench.run_cold import run_cold
 from stepguard.bench.shapes import GUARDS
+from stepguard.cli.arguments import count
 from stepguard.cli.show import formatted
 
 _COLD = f"""\

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepguard.bench.arguments import count, default_threads, parse_counts, seconds, threads
+from stepguard.bench.arguments import default_threads, parse_counts, seconds
 from stepguard.bench.outputs import add_json_file
 from stepguard.bench.run_kernels import run_kernels
 from stepguard.bench.shapes import GUARDS
+from stepguard.cli.arguments import count, threads
 from stepguard.cli.show import formatted
 
 _KERNELS = f"""\

@@ -9,14 +9,13 @@ from stepguard.bench.arguments import (
     OTHERS,
     add_engines,
     add_question,
-    count,
     parse_counts,
     parse_sizes,
-    seed,
 )
 from stepguard.bench.latency.command import run_latency
 from stepguard.bench.outputs import add_plot
 from stepguard.bench.shapes import GUARDS
+from stepguard.cli.arguments import count, seed
 from stepguard.cli.show import formatted
 
 _COMMON = f"""\

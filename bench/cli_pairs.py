@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from stepguard.bench.arguments import add_threads
-from stepguard.bench.outputs import add_json_file, output_file
+from stepguard.bench.outputs import add_json_file
 from stepguard.bench.run_pairs import run_pairs
+from stepguard.cli.arguments import output_file
 from stepguard.cli.show import add_activations, formatted
 
 _PAIRS = """\

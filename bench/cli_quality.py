@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from stepguard.bench.arguments import add_threads, count, seed
-from stepguard.bench.outputs import add_json_file, add_plot, output_file
+from stepguard.bench.arguments import add_threads
+from stepguard.bench.outputs import add_json_file, add_plot
+from stepguard.cli.arguments import count, output_file, seed
 from stepguard.cli.show import add_activations, formatted
 from stepguard.extras import needs
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stepguard.bench.arguments import add_device, add_threads, count, seed
+from stepguard.bench.arguments import add_device, add_threads
 from stepguard.bench.outputs import add_json_file, add_json_output
 from stepguard.bench.run_export import run_export
 from stepguard.bench.run_make import run_make_checkpoint, run_make_model
 from stepguard.bench.run_memory import run_memory
 from stepguard.bench.run_shapes import run_shapes
 from stepguard.bench.shapes import GUARDS
+from stepguard.cli.arguments import count, seed
 from stepguard.cli.show import formatted
 
 _SHAPES = f"""\

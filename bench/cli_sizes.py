@@ -7,7 +7,6 @@ from typing import Any
 from stepguard.bench.arguments import (
     add_engines,
     add_question,
-    count,
     parse_counts,
     parse_names,
     parse_sizes,
@@ -15,6 +14,7 @@ from stepguard.bench.arguments import (
 from stepguard.bench.outputs import add_plot
 from stepguard.bench.run_sizes import run_sizes
 from stepguard.bench.shapes import GUARDS
+from stepguard.cli.arguments import count
 from stepguard.cli.show import formatted
 
 _SIZES = f"""\

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stepguard.bench.arguments import add_engines, add_question, count, parse_counts, seed
+from stepguard.bench.arguments import add_engines, add_question, parse_counts
 from stepguard.bench.run_throughput import run_throughput
 from stepguard.bench.shapes import GUARDS
+from stepguard.cli.arguments import count, seed
 from stepguard.cli.show import formatted
 
 _THROUGHPUT = f"""\

@@ -24,13 +24,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Margins:
-    """What one guard answered: float64 [verdicts] margins, [verdicts, rows] label logits; owners:
-    int64 [verdicts], the place of the trajectory; labels: int64 [verdicts], 1 where its file calls
-    what was read unsafe, 0 safe, -1 where it does not say."""
+    """What one guard answered: float64 [verdicts] margins, [verdicts, rows] label logits; tokens:
+    int64 [trajectories] that were read; owners: int64 [verdicts], the place of the trajectory;
+    labels: int64 [verdicts], 1 where its file calls what was read unsafe, 0 safe, -1 where it does
+    not say."""
 
     margins: Floats
     logits: Floats
-    tokens: int
+    tokens: npt.NDArray[np.int64]
     owners: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
 
@@ -39,8 +40,9 @@ class Margins:
         rows = [np.flatnonzero(self.owners == place) for place in places]
         chosen = np.concatenate(rows)
         owners = np.repeat(np.arange(len(places)), [len(one) for one in rows])
+        tokens = self.tokens[list(places)]
         return Margins(
-            self.margins[chosen], self.logits[chosen], self.tokens, owners, self.labels[chosen]
+            self.margins[chosen], self.logits[chosen], tokens, owners, self.labels[chosen]
         )
 
 
@@ -139,8 +141,8 @@ def read_margins(
     Raises:
         StepguardError: an answer is missing; a comparison without it would mean nothing.
     """
-    reader, tokens = model.reader, 0
-    logits: list[npt.NDArray[np.float32]] = []
+    reader, tokens = model.reader, list[int]()
+    read: list[npt.NDArray[np.float32]] = []
     counts, labels = list[int](), list[int]()
     for done, sample in enumerate(samples, start=1):
         asks = questions(reader.encoder, sample.trajectory, cut)
@@ -152,17 +154,18 @@ def read_margins(
                     expected="an answer to every question",
                     got=f"{result.reason}: {result.message}",
                 )
-            logits.append(np.array(result.logits, np.float32))
+            read.append(np.array(result.logits, np.float32))
         counts.append(len(asks))
         labels += _labels(sample, asks)
-        tokens += asks[-1].track.total + sum(len(ask.question) for ask in asks)
+        tokens.append(asks[-1].track.total + sum(len(ask.question) for ask in asks))
         if progress is not None:
             progress(done, len(samples))
-    rows, words = np.stack(logits), reader.judge.labels
+    rows, words = np.stack(read), reader.judge.labels
     assert words is not None  # a guard without labels has no forest of questions
     margins = np.array([words.margin(row) for row in rows])
     owners = np.repeat(np.arange(len(samples)), counts)
-    return Margins(margins, rows.astype(np.float64), tokens, owners, np.array(labels))
+    logits = rows.astype(np.float64)
+    return Margins(margins, logits, np.array(tokens), owners, np.array(labels))
 
 
 def _labels(sample: Sample, asks: Sequence[Ask]) -> list[int]:

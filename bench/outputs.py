@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from stepguard.cli.arguments import output_file
 from stepguard.cli.show import print_json
 
 PICTURES = (".png", ".svg")
@@ -31,24 +31,6 @@ def add_plot(parser: argparse.ArgumentParser) -> None:
     """--plot FILE."""
     text = f"draw the result: {' or '.join(PICTURES)}"
     parser.add_argument("--plot", type=picture_file, metavar="FILE", help=text)
-
-
-def output_file(text: str) -> Path:
-    """A file that can be written, as far as that can be known before.
-
-    Raises:
-        ArgumentTypeError: it is a folder, or has none that is there and may be written to.
-    """
-    path = Path(text)
-    if not text or text.endswith("/") or _is_folder(path):
-        got = f"the folder {text}" if text else "an empty name"
-        raise argparse.ArgumentTypeError(f"expected a file to write, got {got}")
-    folder = path.parent
-    if not _is_folder(folder):
-        raise argparse.ArgumentTypeError(f"expected a file in a folder that is there, got {text}")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise argparse.ArgumentTypeError(f"expected a file that may be written, got {text}")
-    return path
 
 
 def picture_file(text: str) -> Path:
@@ -85,11 +67,3 @@ def _file_or_nothing(text: str) -> Path:
     except argparse.ArgumentTypeError as error:
         hint = "" if not Path(text).is_dir() else "; to print it, put --json behind all else"
         raise argparse.ArgumentTypeError(f"{error}{hint}") from error
-
-
-def _is_folder(path: Path) -> bool:
-    """Whether it is one; a name that the system cannot take is no file."""
-    try:
-        return path.is_dir()
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from error

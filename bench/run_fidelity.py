@@ -185,7 +185,7 @@ def _print_table(
     out.print(machine_text(machine), soft_wrap=True)
     out.print(
         f"{len(samples)} trajectories of at most {arguments.cut:,} tokens: "
-        f"{answers.tokens:,} tokens read, {len(answers.margins):,} verdicts"
+        f"{int(answers.tokens.sum()):,} tokens, {len(answers.margins):,} verdicts"
     )
     names = [(f"{row.model['weights']} x {row.model['activations']}", row.model["kv"])
              for row in rows]  # fmt: skip

@@ -55,7 +55,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Measured:
-    """A checkpoint behind `step` steps; step 0 is the model before it learned.
+    """A checkpoint behind `step` steps; step 0 is the model before the run.
 
     inside, outside: AUROC over labelled actions in domain, and on sources that were held out.
     passed: the share of safe-only trajectories that it lets pass at a threshold that lets 95 % of

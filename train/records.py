@@ -117,11 +117,10 @@ def _record(trajectory: Trajectory, value: Mapping[str, Any], where: str, file: 
     digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode("utf-8", "surrogatepass"))
     source = str(value.get("source") or file.name.partition(".")[0])
     meta = value.get("meta")
-    family = meta.get("family") if isinstance(meta, Mapping) else None
     return Record(
         name=str(value.get("id") or where),
         source=source,
-        family=f"{source}/{family}" if family else f"{source}/{digest.hexdigest()[:16]}",
+        family=family_of(value, source, digest.hexdigest()[:16]),
         unsafe=bool(label),
         first_unsafe=first,
         trajectory=trajectory,
@@ -130,6 +129,13 @@ def _record(trajectory: Trajectory, value: Mapping[str, Any], where: str, file: 
         meta=meta if isinstance(meta, Mapping) else {},
         licence=str(value.get("license") or ""),
     )
+
+
+def family_of(value: Mapping[str, Any], source: str, alone: str) -> str:
+    """The family of a record as its file has it; alone: its name where the file says nothing."""
+    meta = value.get("meta")
+    family = meta.get("family") if isinstance(meta, Mapping) else None
+    return f"{source}/{family or alone}"
 
 
 def _labels(value: Mapping[str, Any], where: str) -> tuple[tuple[str, str], ...]:

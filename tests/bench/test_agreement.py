@@ -28,7 +28,8 @@ def samples(count: int, families: int | None = None) -> list[Sample]:
 def answers(margins: list[float], owners: list[int], labels: list[int] | None = None) -> Margins:
     values = np.array(margins)
     known = np.full(len(values), -1) if labels is None else np.array(labels)
-    return Margins(values, np.zeros((len(values), 2)), 10, np.array(owners), known)
+    tokens = np.arange(10, 11 + max(owners))
+    return Margins(values, np.zeros((len(values), 2)), tokens, np.array(owners), known)
 
 
 def drawn(seed: int, count: int = 60) -> tuple[Margins, Margins]:
@@ -51,6 +52,10 @@ def test_thresholds_are_the_least_margins_that_are_stopped() -> None:
     never = Calibration(1.0, 0.0, 0.9, 0.9, ((0.0, 0.1), (1.0, 0.2)))
     assert threshold_of(never) == math.inf
     assert not stops(np.array([1e3]), never).any()
+    always = Calibration(1.0, 0.0, 0.1, 0.9, ((0.0, 0.2), (1.0, 0.3)))
+    assert threshold_of(always) == -math.inf
+    slow = Calibration(1e-5, 0.0, 0.7, 0.9)
+    assert threshold_of(slow) == pytest.approx(math.log(0.7 / 0.3) * 1e5, rel=1e-6)
     assert stops(np.array([-0.1, 0.0, 0.1]), None).tolist() == [False, True, True]
     assert stops(np.array([0.49, 0.51]), PLATT).tolist() == [False, True]
 
@@ -99,6 +104,10 @@ def test_families_are_drawn_whole() -> None:
     # Half of the width is about two standard errors of a share of 8, and of 40.
     assert 0.5 - wide.low == pytest.approx(2 * 0.5 / families**0.5, abs=0.1)
     assert 0.5 - narrow.low == pytest.approx(2 * 0.5 / (families * each) ** 0.5, abs=0.05)
+    numbers = [Sample(f"s{i}", ONE, {"meta": {"family": 1 + i % families}}) for i in range(40)]
+    assert agreement(first, second, numbers, None).agree == wide
+    unnamed = [Sample(f"s{i}", ONE, {"meta": {"family": ""}}) for i in range(40)]
+    assert agreement(first, second, unnamed, None).agree == narrow
     alone = agreement(first, second, samples(families * each, 1), None).agree
     assert (alone.value, alone.low, alone.high) == (0.5, None, None)
     assert agreement(first, second, samples(40, families), None, 0).agree == wide
@@ -113,11 +122,15 @@ def test_a_balanced_choice_has_a_quarter_of_each() -> None:
     chosen = first.of(places)
     assert stops(chosen.margins, None).mean() == 0.25
     assert chosen.owners.tolist() == [0, 0, 1, 1]
+    assert chosen.tokens.tolist() == [10, 14]
     other = balanced(answers([-m for m in margins], [i // 2 for i in range(10)]), None)
     assert other == places  # the other way round
     even = answers([1.0, -1.0], [0, 1])
     assert balanced(even, None) == [0, 1]
-    with pytest.raises(TrajectoryError, match="a quarter of the reference's verdicts not safe"):
+    # A mixed one that has too little of the rarer class goes, too.
+    mixed = answers([-1.0] * 19 + [1.0] + [-1.0, 1.0], [0] * 20 + [1, 1])
+    assert balanced(mixed, None) == [1]
+    with pytest.raises(TrajectoryError, match="verdicts not safe, got none; 0 of all 2"):
         balanced(answers([-1.0, -2.0], [0, 1]), None)
-    with pytest.raises(TrajectoryError, match="a quarter of the reference's verdicts safe"):
+    with pytest.raises(TrajectoryError, match="verdicts safe, got none; 0 of all 2"):
         balanced(answers([1.0, 2.0], [0, 1]), None)

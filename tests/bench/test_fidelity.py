@@ -21,7 +21,7 @@ from stepguard.prompt import Step, Trajectory
 def margins(*values: float) -> Margins:
     wanted, count = np.array(values), len(values)
     logits = np.stack([np.zeros_like(wanted), wanted], axis=1)
-    return Margins(wanted, logits, 10, np.arange(count), np.full(count, -1))
+    return Margins(wanted, logits, np.full(count, 10), np.arange(count), np.full(count, -1))
 
 
 def test_differences_by_hand() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,15 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 
 from stepguard.cli import main  # noqa: E402
 from stepguard.errors import TrainingError  # noqa: E402
+from stepguard.train.lora.base import open_base  # noqa: E402
+from stepguard.train.lora.choice import Part, measure_run  # noqa: E402
 from stepguard.train.lora.learned import Learned, read_learned  # noqa: E402
+from stepguard.train.lora.scoring import Scorer, settings_of  # noqa: E402
 from stepguard.train.lora.start import read_start  # noqa: E402
 from stepguard.train.lora.store import run_of, steps_of  # noqa: E402
 from stepguard.train.records import read_records  # noqa: E402
-from tests.train.lora_runs import tiny, trainer, write_records  # noqa: E402
+from tests.export.tiny import make_checkpoint  # noqa: E402
+from tests.train.lora_runs import pack, tiny, trainer, write_records  # noqa: E402
 
 WEIGHTS = "adapter_model.safetensors"
 torch.set_num_threads(1)
@@ -100,22 +105,86 @@ def test_a_kept_adapter_has_its_records_beside_it(
 
 
 def test_what_a_run_cannot_begin_from(place: Path, first: Path, tmp_path: Path) -> None:
-    data = place / "second.jsonl"
     with pytest.raises(TrainingError, match="an adapter"):
         read_start(tmp_path)
     alone = tmp_path / "elsewhere" / "alone"
     shutil.copytree(first, alone)
     with pytest.raises(TrainingError, match=r"learned\.json"):
         read_start(alone)
-    config = json.loads((first / "adapter_config.json").read_text())
-    (alone / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": "8"}))
-    shutil.copyfile(place / "run" / "learned.json", alone / "learned.json")
-    for words, settings in (
-        ("lora_alpha 8, twice", {}),
-        ("lora_alpha 16, twice", {"alpha": 16}),
-        ("matrices of this adapter", {"rank": 8}),
-        ("matrices of this adapter", {"layers": 1}),
+    for text in (
+        "{}",
+        '{"records": "abc", "families": [], "sources": []}',
+        "[",
+        '{"records": [1]}',
     ):
-        start = read_start(first if settings else alone)
+        (alone / "learned.json").write_text(text)
+        with pytest.raises(TrainingError, match=r"learned\.json: expected learned\.json of a run"):
+            read_start(alone)
+    shutil.copyfile(place / "run" / "learned.json", alone / "learned.json")
+    assert read_start(alone).learned == read_start(first).learned
+    (alone / "adapter_config.json").write_text("[]")
+    with pytest.raises(TrainingError, match="PEFT's file"):
+        read_start(alone)
+    values = load_file(first / WEIGHTS)
+    save_file({**values, next(iter(values)): np.full((4, 64), np.nan, np.float32)}, alone / WEIGHTS)
+    with pytest.raises(TrainingError, match="finite numbers"):
+        read_start(alone)
+    (alone / WEIGHTS).write_bytes((first / WEIGHTS).read_bytes()[:-7])
+    with pytest.raises(TrainingError, match="an adapter, as PEFT saves it"):
+        read_start(alone)
+
+
+def test_a_run_whose_records_were_changed_is_no_start(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "run", tmp_path / "run")
+    (tmp_path / "run" / "learned.json").write_text('{"records":[],"families":[],"sources":[]}\n')
+    with pytest.raises(TrainingError, match="another one"):
+        read_start(steps_of(tmp_path / "run")[-1])
+
+
+def test_an_adapter_of_another_kind_spoils_no_folder(
+    place: Path, first: Path, tmp_path: Path
+) -> None:
+    """What is refused leaves nothing behind: the right command finds its folder empty."""
+    data, out = place / "second.jsonl", tmp_path / "run"
+    rslora = tmp_path / "rslora"
+    shutil.copytree(first, rslora)
+    shutil.copyfile(place / "run" / "learned.json", rslora / "learned.json")
+    config = json.loads((first / "adapter_config.json").read_text())
+    text = json.dumps({**config, "use_rslora": True})
+    (rslora / "adapter_config.json").write_text(text)
+    cases: list[tuple[Path, str, dict[str, Any]]] = [
+        (first, "lora_alpha: expected 16, got 8", {"alpha": 16}),
+        (first, "r: expected 8, got 4", {"rank": 8}),
+        (first, "layers_to_transform", {"layers": 1}),
+        (rslora, "use_rslora: expected False", {}),
+    ]
+    for folder, words, settings in cases:
         with pytest.raises(TrainingError, match=words):
-            trainer(place / "base", data, tmp_path / words, start=start, **settings)
+            trainer(place / "base", data, out, start=read_start(folder), **settings)
+        assert not out.exists()
+    make_checkpoint(tmp_path / "other", "llama", 2, num_hidden_layers=3)
+    with pytest.raises(TrainingError, match="expected an adapter of other"):
+        trainer(tmp_path / "other", data, out, start=read_start(first))
+    assert trainer(place / "base", data, out, start=read_start(first)).sit().finished
+
+
+def test_a_choice_measures_what_it_began_with(place: Path, first: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    trainer(place / "base", place / "second.jsonl", out, start=read_start(first), rate=1e-9).sit()
+    names = ("in", "out", "safe")
+    files = [tmp_path / f"{name}-validation.jsonl" for name in names]
+    for number, (name, file) in enumerate(zip(names, files, strict=True)):
+        write_records(file, 8, seed=5 + number, actions=2, source=f"s{name}")
+    lines = [json.loads(line) for line in files[2].read_text().splitlines()]
+    safe = [json.dumps(line) for line in lines if not line["label"]]
+    files[2].write_text("\n".join(safe))
+    base = open_base(place / "base")
+    parts = [Part(file.name, pack(base, read_records([file]))) for file in files]
+    scorer = Scorer(open_base(place / "base"), settings_of(out))
+    curve = list(measure_run(scorer, out, *parts))
+    assert [one.step for one in curve] == [0, 2]
+    scorer.take(first)
+    own = [scorer.score(one).margins for one in parts[0].packed]
+    scorer.take(out / "step-000000")
+    assert [scorer.score(one).margins for one in parts[0].packed] == own
+    assert curve[0].inside.value == pytest.approx(curve[-1].inside.value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import pytest
 pytest.importorskip("peft")
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import load_file, save_file  # noqa: E402
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
 from stepguard.cli import main  # noqa: E402
-from stepguard.errors import StepguardError, TrainingError  # noqa: E402
+from stepguard.errors import TrainingError  # noqa: E402
+from stepguard.prompt import Step, Trajectory  # noqa: E402
 from stepguard.train.influence.trace import (  # noqa: E402
     measure_planted,
     trace_records,
@@ -25,6 +29,7 @@ from stepguard.train.lora.base import open_base  # noqa: E402
 from stepguard.train.lora.scoring import Scorer, settings_of  # noqa: E402
 from stepguard.train.lora.store import steps_of  # noqa: E402
 from stepguard.train.records import Record, read_records  # noqa: E402
+from tests.export.tiny import make_checkpoint  # noqa: E402
 from tests.train.lora_runs import pack, tiny, trainer, write_records  # noqa: E402
 
 torch.set_num_threads(1)
@@ -160,18 +165,98 @@ def test_the_command(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (value["turned"], value["planted"]) == (0, None)
 
 
+def test_what_was_found_under_other_settings_is_not_taken(place: Path, tmp_path: Path) -> None:
+    """The same weights in another run: a run begun from a checkpoint has them as its step 0."""
+    records, targets = records_of(place, "data"), records_of(place, "targets")
+    run = tmp_path / "run"
+    shutil.copytree(place / "fp32", run)
+    found = json.loads((run / "run.json").read_text())
+    found["settings"] |= {"prefixes": 1}
+    (run / "run.json").write_text(json.dumps(found))
+    kept = tmp_path / "kept.jsonl"
+    base = open_base(place / "base")
+    first = trace_records(base, newest(place, "fp32"), records, targets, kept=kept)
+    base = open_base(place / "base")
+    second = trace_records(base, steps_of(run)[-1], records, targets, kept=kept)
+    assert [one["harms"] for one in first] != [one["harms"] for one in second]
+    # Another order of the same records is nothing new.
+    lines = kept.read_text()
+    base = open_base(place / "base")
+    again = trace_records(base, newest(place, "fp32"), records[::-1], targets, kept=kept)
+    assert (again, kept.read_text()) == (first, lines)
+
+
 def test_what_cannot_be_traced(place: Path, tmp_path: Path) -> None:
     records, targets = records_of(place, "data"), records_of(place, "targets")
-    base = open_base(place / "base")
+    base, checkpoint = open_base(place / "base"), newest(place, "fp32")
     with pytest.raises(TrainingError, match="a run, with"):
         trace_records(base, tmp_path / "step-000001", records, targets)
     with pytest.raises(TrainingError, match="targets: expected labelled actions"):
-        trace_records(base, newest(place, "fp32"), records, [])
-    for share in (0.0, 1.0, -1.0, float("nan"), 0.01):
+        trace_records(base, checkpoint, records, [])
+    with pytest.raises(TrainingError, match="records: expected labelled actions"):
+        trace_records(base, checkpoint, [], targets)
+    for share in (0.0, 1.0, -1.0, float("nan"), 0.01, 0.99):
         with pytest.raises(TrainingError, match="plant"):
             turn_labels(records, share, 0)
     with pytest.raises(TrainingError, match="turned records among others"):
         measure_planted([], frozenset())
+    make_checkpoint(tmp_path / "other", "llama", 2, num_hidden_layers=3)
+    with pytest.raises(TrainingError, match="a run with base_sha256"):
+        trace_records(open_base(tmp_path / "other"), checkpoint, records, targets)
+    run = tmp_path / "run"
+    shutil.copytree(place / "fp32", run)
+    text = (run / "run.json").read_text()
+    (run / "run.json").write_text(json.dumps({**json.loads(text), "prompt": "another"}))
+    with pytest.raises(TrainingError, match="a run with prompt"):
+        trace_records(open_base(place / "base"), steps_of(run)[-1], records, targets)
+    (run / "run.json").write_text(text)
+    path = steps_of(run)[-1] / "adapter_model.safetensors"
+    values = load_file(path)
+    save_file({name: value * torch.nan for name, value in values.items()}, path)
+    kept = tmp_path / "kept.jsonl"
+    with pytest.raises(TrainingError, match="finite gradients"):
+        trace_records(open_base(place / "base"), path.parent, records, targets, kept=kept)
+    assert not kept.exists()
+    path.write_bytes(b"x")
+    with pytest.raises(TrainingError, match="an adapter, as PEFT saves it"):
+        trace_records(open_base(place / "base"), path.parent, records, targets)
+
+
+def test_only_records_that_act_are_turned(place: Path) -> None:
+    records = records_of(place, "data")
+    talk = Trajectory("", (Step.user("hello"),))
+    silent = [dataclasses.replace(one, trajectory=talk) for one in records[:8]]
+    for seed in range(5):
+        turned = turn_labels([*silent, *records[8:]], 0.5, seed)[1]
+        assert len(turned) == 2
+        assert turned <= {one.sha256 for one in records[8:]}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--threads", "0"],
+        ["--seed", "-1"],
+        ["--limit", "0"],
+        ["--top", "-1"],
+        ["--out", "/no/such/folder/x"],
+        ["--out", "same.jsonl", "--scores", "same.jsonl"],
+    ],
+)
+def test_wrong_usage_is_told_before_the_work(
+    place: Path, tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "trace", str(place / "base"), str(newest(place, "fp32"))]
+    command += [str(place / "data.jsonl"), "--target", str(place / "targets.jsonl")]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, *words])
+    assert ended.value.code == 2
+
+
+def test_targets_that_are_ranked_are_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["train", "trace", str(place / "base"), str(newest(place, "fp32"))]
     assert main([*words, str(place / "data.jsonl"), "--target", str(place / "data.jsonl")]) == 1
-    assert issubclass(TrainingError, StepguardError)
+    assert "records that are not ranked" in capsys.readouterr().err

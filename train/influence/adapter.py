@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from stepguard.errors import TrainingError
 from stepguard.train.kept import Progress
 from stepguard.train.lora.adapter import Adapter
 from stepguard.train.lora.base import Base
@@ -83,7 +84,7 @@ class AdapterGradients:
     def _gradient(
         self, measure: Callable[[Tower, Tensor, Row], Tensor], packed: Packed
     ) -> tuple[list[Tensor], float]:
-        """Of the sum over a record's rows, and that sum."""
+        """Of the sum over a record's rows, and that sum. Raises TrainingError: not finite."""
         found, total = [torch.zeros_like(one) for one in self._parameters], 0.0
         for row in packed.rows:
             hidden = self._lower.get(row)
@@ -92,6 +93,9 @@ class AdapterGradients:
             for one, part in zip(found, torch.autograd.grad(value, self._parameters), strict=True):
                 one.add_(part)
             total += float(value.detach())
+        if not all(bool(torch.isfinite(one).all()) for one in found):
+            where, expected = packed.record.name, "finite gradients"
+            raise TrainingError(where, expected=expected, got="others: is the adapter sound?")
         return found, total
 
     def _side_by_side(self, work: Callable[[Packed], _T], packed: Sequence[Packed]) -> Iterator[_T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from stepguard.train.lora.adapter import WEIGHTS
 from stepguard.train.lora.base import Base
 from stepguard.train.lora.rows import Packed, Packer
 from stepguard.train.lora.scoring import settings_of
+from stepguard.train.lora.settings import Settings
+from stepguard.train.lora.store import run_of
 from stepguard.train.records import Record, digest_of
 
 BY = ("preference", "loss")  # the first orders the list
@@ -39,14 +42,18 @@ def trace_records(
     records done and to do, of the targets first.
 
     Raises:
-        TrainingError: the checkpoint is of no run on this base, or no target has a labelled prefix.
+        TrainingError: the checkpoint is of no run on this base with this prompt, a number is not
+            finite, or neither records nor targets have a labelled prefix.
     """
-    settings = settings_of(checkpoint.parent)
+    run = checkpoint.parent
+    settings = settings_of(run)
+    _check_run(base, run)
     packer = Packer(base.encoder, base.labels, None, settings.context, settings.prefixes)
     packed = {one.record.sha256: one for one in map(packer.pack, records) if one.rows}
     goal = [one for one in map(packer.pack, targets) if one.rows]
-    if not goal:
-        raise TrainingError("targets", expected="labelled actions", got="none")
+    for name, found in (("records", packed), ("targets", goal)):
+        if not found:
+            raise TrainingError(name, expected="labelled actions", got="none")
     gradients = AdapterGradients(base, settings, checkpoint, beside)
     direction: list[Direction] = []  # nothing is computed where all is kept
 
@@ -55,29 +62,30 @@ def trace_records(
             direction.append(gradients.direction(goal, progress))
         return gradients.trace([packed[record.sha256] for record in part], direction[0])
 
-    key = _key(base, checkpoint, records, goal)
+    key = _key(base, checkpoint, settings, records, goal)
     keeper = Kept("harms", kept, key, Traced.to_dict, _traced)
     asked = [record for record in records if record.sha256 in packed]
-    found = keeper.all_of(asked, read, progress)
-    order = sorted(zip(asked, found, strict=True), key=lambda pair: -pair[1].harm)
+    traced = keeper.all_of(asked, read, progress)
+    order = sorted(zip(asked, traced, strict=True), key=lambda pair: -pair[1].harm)
     return [_ranked(rank, *pair) for rank, pair in enumerate(order, start=1)]
 
 
 def turn_labels(
     records: Sequence[Record], share: float, seed: int
 ) -> tuple[list[Record], frozenset[str]]:
-    """The records, a share of them with the other label; and the hashes of those. A safe record
-    that becomes unsafe is so as a whole: no step of it is known to be.
+    """The records, a share of those that act with the other label; and the hashes of those. A safe
+    record that becomes unsafe is so as a whole: no step of it is known to be.
 
     Raises:
-        TrainingError: the share is not between 0 and 1, or of so few records none.
+        TrainingError: the share is not between 0 and 1, or of so few records none or all.
     """
-    count = round(share * len(records)) if 0 < share < 1 else 0
-    if count == 0:
-        expected = "a share between 0 and 1, of one record at least"
-        raise TrainingError("plant", expected=expected, got=f"{share} of {len(records)}")
-    draws = np.random.default_rng(seed).permutation(len(records))[:count]
-    turned = frozenset(records[int(place)].sha256 for place in draws)
+    able = [one for one in records if any(step.is_action for step in one.trajectory.steps)]
+    count = round(share * len(able)) if 0 < share < 1 else 0
+    if not 0 < count < len(able):
+        expected = "a share between 0 and 1 that is one record at least, and not all"
+        raise TrainingError("plant", expected=expected, got=f"{share} of {len(able)} with actions")
+    draws = np.random.default_rng(seed).permutation(len(able))[:count]
+    turned = frozenset(able[int(place)].sha256 for place in draws)
     changed = [
         replace(one, unsafe=not one.unsafe, first_unsafe=None) if one.sha256 in turned else one
         for one in records
@@ -103,13 +111,30 @@ def measure_planted(
     return found
 
 
+def _check_run(base: Base, run: Path) -> None:
+    found, own = run_of(run), {"base_sha256": base.sha256, "prompt": base.encoder.prompt.asked}
+    for name, value in own.items():
+        if found.get(name) != value:
+            raise TrainingError(
+                str(run),
+                expected=f"a run with {name} {value}",
+                got=str(found.get(name)),
+                fix="Give the base and the prompt options of the training.",
+            )
+
+
 def _key(
-    base: Base, checkpoint: Path, records: Sequence[Record], goal: Sequence[Packed]
+    base: Base,
+    checkpoint: Path,
+    settings: Settings,
+    records: Sequence[Record],
+    goal: Sequence[Packed],
 ) -> dict[str, str]:
-    labels = "".join(f"{one.sha256}{one.unsafe}" for one in records)
+    labels = "".join(sorted(f"{one.sha256}{one.unsafe}" for one in records))
     return {
         "base": base.sha256,
         "prompt": base.encoder.prompt.asked,
+        "settings": json.dumps(settings.to_dict(), sort_keys=True),
         "adapter": hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest(),
         "targets": digest_of([one.record for one in goal]),
         "labels": hashlib.sha256(labels.encode()).hexdigest(),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -69,9 +70,9 @@ class Adapter:
         """Takes the values of a saved adapter of the same settings.
 
         Raises:
-            TrainingError: it is of another shape.
+            TrainingError: it is of another shape, or cannot be read.
         """
-        self.take(load_file(folder / WEIGHTS), str(folder))
+        self.take(read_weights(folder), str(folder))
 
     def take(self, state: Mapping[str, Tensor], where: str) -> None:
         """The same, of values that were read already."""
@@ -81,6 +82,20 @@ class Adapter:
             expected, got = f"{len(own)} matrices of this adapter", f"{len(found)} others"
             raise TrainingError(where, expected=expected, got=got)
         set_peft_model_state_dict(self._model, dict(state))
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The matrices of a saved adapter.
+
+    Raises:
+        TrainingError: the file is missing, or is no file of safetensors.
+    """
+    path = folder / WEIGHTS
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        expected = "an adapter, as PEFT saves it"
+        raise TrainingError(str(path), expected=expected, got=str(error)[:200]) from error
 
 
 def _plain(value: object) -> object:

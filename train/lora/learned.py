@@ -31,8 +31,8 @@ class Learned:
             frozenset(record.source for record in records),
         )
 
-    def and_of(self, other: Learned) -> Learned:
-        """What both learned from."""
+    def joined(self, other: Learned) -> Learned:
+        """What either learned from."""
         return Learned(
             self.records | other.records,
             self.families | other.families,
@@ -64,10 +64,16 @@ def read_learned(path: Path, sha256: str | None = None) -> Learned:
         expected, got = "the file that run.json names", "another one"
         raise TrainingError(str(path), expected=expected, got=got)
     try:
-        return Learned(**{name: frozenset(found) for name, found in json.loads(data).items()})
+        return Learned(**{name: _texts(found) for name, found in json.loads(data).items()})
     except (ValueError, TypeError, AttributeError) as error:
         expected = f"{FILE} of a run of `stepguard train lora`"
         raise TrainingError(str(path), expected=expected, got=str(error)[:200]) from error
+
+
+def _texts(found: object) -> frozenset[str]:
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise TypeError("something else than lists of texts")
+    return frozenset(found)
 
 
 def digest(data: bytes) -> str:

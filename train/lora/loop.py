@@ -88,7 +88,8 @@ class Trainer:
         self._units = units_of([one.record for one in self._packed])
         learned, run = Learned.of([one.record for one in packed]), _run(base, packed, settings)
         if start is not None:
-            learned, run = learned.and_of(start.learned), {**run, "start": start.sha256}
+            start.check(base, settings)
+            learned, run = learned.joined(start.learned), {**run, "start": start.sha256}
         self._start = start
         self.store = Store(out, run, learned)
         self._open = True
@@ -240,7 +241,7 @@ class Trainer:
         """Step 0 of such a run is a checkpoint, too: what the later ones are compared with."""
         if start is None:
             return
-        start.give(self._adapter, self.settings.alpha)
+        start.give(self._adapter)
         if not steps_of(self.store.folder):
             self.store.save(0, self._adapter, {}, {"total": self.total})
 

@@ -30,7 +30,8 @@ from stepguard.train.lora.hold import hold
 from stepguard.train.lora.learned import FILE, KEY, Learned, digest
 
 STATE = "state.json"  # of a checkpoint: steps made, and to make
-_RUN, _LOG, _OPTIMISER = "run.json", "log.jsonl", "optimiser.safetensors"
+RUN = "run.json"  # what the run is made of
+_LOG, _OPTIMISER = "log.jsonl", "optimiser.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ class Store:
         folder = self.folder
         for left in folder.glob(".step-*"):  # of a sitting that was killed while it wrote
             shutil.rmtree(left)
-        path = folder / _RUN
+        path = folder / RUN
         if path.exists():
             _check_same(path, run)
         else:
@@ -124,11 +125,11 @@ def steps_of(run: Path) -> list[Path]:
 def run_of(run: Path) -> dict[str, Any]:
     """What a run is made of. Raises TrainingError for a folder that is no run."""
     try:
-        value = json.loads((run / _RUN).read_text(encoding="utf-8"))
+        value = json.loads((run / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise TrainingError(str(run), expected=f"a run, with {_RUN}", got=str(error)) from error
+        raise TrainingError(str(run), expected=f"a run, with {RUN}", got=str(error)) from error
     if not isinstance(value, dict):
-        raise TrainingError(str(run / _RUN), expected="an object", got=type(value).__name__)
+        raise TrainingError(str(run / RUN), expected="an object", got=type(value).__name__)
     return value
 
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from stepguard.cli.arguments import count
 from stepguard.cli.load import add_model, add_settings, load_guard
 from stepguard.cli.progress import progress_bar
 from stepguard.cli.show import add_json, console, formatted, grid, plain, print_json
@@ -48,7 +49,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     methods = ["temperature", "platt", "isotonic"]
     text = "of the map; by default the one with the least out-of-fold log loss"
     parser.add_argument("--method", choices=methods, help=text)
-    parser.add_argument("--limit", type=_count, metavar="N", help="at most N records of each file")
+    parser.add_argument("--limit", type=count, metavar="N", help="at most N records of each file")
     text = "keep the scores there: a run that was cut off goes on"
     parser.add_argument("--scores", type=Path, metavar="FILE", help=text)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a reliability diagram")
@@ -134,11 +135,4 @@ def _share(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
     return value

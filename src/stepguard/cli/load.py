@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from stepguard.cli.arguments import threads
 from stepguard.cli.show import add_activations
 from stepguard.default_guard import installed
 from stepguard.errors import StepguardError
@@ -39,7 +40,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--kv", choices=["fp16", "fp32"], help="type of the KV pages")
     add_activations(parser)
-    parser.add_argument("--threads", type=_threads, metavar="N", help="threads of a forward pass")
+    parser.add_argument("--threads", type=threads, metavar="N", help="threads of a forward pass")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -76,11 +77,4 @@ def _mebibytes(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected MiB from 1 up, got {value}")
-    return value
-
-
-def _threads(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1024:
-        raise argparse.ArgumentTypeError(f"expected 1 to 1024, got {value}")
     return value

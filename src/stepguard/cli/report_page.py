@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from stepguard.cli.arguments import count
 from stepguard.cli.load import add_model, add_settings, load_guard
 from stepguard.cli.progress import progress_bar
 from stepguard.cli.saved import UNTRAINED, model_facts, to_object
@@ -50,11 +51,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     add_model(source, "--model", ", which judges now")
     source.add_argument("--verdicts", metavar="FILE", help="what `moderate --json` printed")
     parser.add_argument(
-        "--number", type=_count, metavar="N", help="which trajectory of a .jsonl file, from 1"
+        "--number", type=count, metavar="N", help="which trajectory of a .jsonl file, from 1"
     )
     parser.add_argument(
         "--most",
-        type=_count,
+        type=count,
         default=4000,
         metavar="N",
         help="characters of a text that are shown (%(default)s)",
@@ -114,10 +115,3 @@ def _judge(arguments: argparse.Namespace, item: Named) -> Any:
         facts = model_facts(arguments.model, guard)
     facts["seconds"] = time.perf_counter() - started
     return json.loads(json.dumps(to_object(facts, [item], verdicts)))
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
-    return value

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from stepguard.cli.arguments import count, seed, threads
 from stepguard.cli.export import add_asking
 from stepguard.cli.progress import progress_bar
 from stepguard.cli.show import add_json, console, formatted, grid, plain, print_json
@@ -44,7 +45,7 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--estimate", action="store_true", help=text)
     text = "end this sitting after about M minutes, at a checkpoint"
     parser.add_argument("--minutes", type=float, metavar="M", help=text)
-    parser.add_argument("--limit", type=int, metavar="N", help="at most N records of each file")
+    parser.add_argument("--limit", type=count, metavar="N", help="at most N records of each file")
     text = "only the families of this split, as `stepguard train check` counts them"
     parser.add_argument("--split", choices=["train", "dev", "test"], help=text)
     text = "leave out records that an adapter which is given away must not learn from"
@@ -68,12 +69,12 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--most-tokens", type=int, metavar="N", help=text)
     text = "the weight of a diagnosis beside a verdict (%(default)s)"
     parser.add_argument("--labels-weight", type=float, default=0.5, metavar="W", help=text)
-    parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="(%(default)s)")
     text = "steps between checkpoints (%(default)s)"
     parser.add_argument("--every", type=int, default=50, metavar="N", help=text)
     text = "of matrix products (default: bf16 where the CPU has it)"
     parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto", help=text)
-    parser.add_argument("--threads", type=int, metavar="N", help="cores to use (default: all)")
+    parser.add_argument("--threads", type=threads, metavar="N", help="cores to use (default: all)")
     add_base(parser)
     add_json(parser)
     parser.set_defaults(run=run)

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from stepguard.cli.arguments import count, output_file
 from stepguard.cli.head import question_mode_of
 from stepguard.cli.load import add_engine, add_model, load_guard
 from stepguard.cli.progress import progress_bar
@@ -49,9 +50,11 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--by", choices=METHODS, default=METHODS[0], help=text)
     text = "of the head: the inverse of its penalty (default: the best on held-out sources)"
     parser.add_argument("--strength", type=float, metavar="C", help=text)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the whole list, a line a record")
-    parser.add_argument("--top", type=int, default=20, metavar="N", help="to print (%(default)s)")
-    parser.add_argument("--limit", type=int, metavar="N", help="at most N records of each file")
+    parser.add_argument(
+        "--out", type=output_file, metavar="FILE", help="the whole list, a line a record"
+    )
+    parser.add_argument("--top", type=count, default=20, metavar="N", help="to print (%(default)s)")
+    parser.add_argument("--limit", type=count, metavar="N", help="at most N records of each file")
     text = "keep the hidden rows there: a run that was cut off goes on"
     parser.add_argument("--rows", type=Path, metavar="FILE", help=text)
     add_engine(parser)
@@ -88,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print(values: list[dict[str, Any]], arguments: argparse.Namespace, count: int) -> None:
+def _print(values: list[dict[str, Any]], arguments: argparse.Namespace, asked: int) -> None:
     from stepguard.train.influence import METHODS
 
     table = Table(box=None, pad_edge=False)
@@ -103,4 +106,4 @@ def _print(values: list[dict[str, Any]], arguments: argparse.Namespace, count: i
     out = console()
     out.print(table)
     where = f", all of them in {plain(str(arguments.out))}" if arguments.out else ""
-    out.print(f"{len(values)} of {count} records{where}; ordered by {arguments.by}.")
+    out.print(f"{len(values)} of {asked} records{where}; ordered by {arguments.by}.")

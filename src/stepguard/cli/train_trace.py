@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from stepguard.cli.arguments import count, output_file, seed, threads
 from stepguard.cli.progress import progress_bar
 from stepguard.cli.show import add_json, console, formatted, plain, print_json
 from stepguard.cli.train_lora import add_base, open_from
@@ -23,8 +24,9 @@ backward pass a record, as one epoch of training does.
   stepguard train trace CHECKPOINT RUN/step-000300 data.jsonl --target clean.jsonl
   stepguard train trace CHECKPOINT RUN/step-000300 data.jsonl --target clean.jsonl --plant 0.1
 
---plant turns the labels of a share of the records first, and says how many of them come first:
-what such a ranking is worth on these data.
+--plant turns the labels of a share of the records first, and says how many of them come first, by
+preference and by loss: what such a ranking is worth on these data. An adapter that learned the
+right labels is surprised by wrong ones, so there plain loss may find more of them.
 Needs the packages of: pip install 'stepguard[train,export]'
 """
 
@@ -39,16 +41,18 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--target", nargs="+", type=Path, required=True, metavar="FILE", help=text)
     text = "turn the labels of this share of the records first"
     parser.add_argument("--plant", type=float, metavar="SHARE", help=text)
-    parser.add_argument("--seed", type=int, default=0, help="of --plant (%(default)s)")
-    parser.add_argument("--limit", type=int, metavar="N", help="at most N records of each file")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the whole list, a line a record")
-    parser.add_argument("--top", type=int, default=20, metavar="N", help="to print (%(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="of --plant (%(default)s)")
+    parser.add_argument("--limit", type=count, metavar="N", help="at most N records of each file")
+    parser.add_argument(
+        "--out", type=output_file, metavar="FILE", help="the whole list, a line a record"
+    )
+    parser.add_argument("--top", type=count, default=20, metavar="N", help="to print (%(default)s)")
     text = "keep what was found there: a run that was cut off goes on"
-    parser.add_argument("--scores", type=Path, metavar="FILE", help=text)
-    parser.add_argument("--threads", type=int, metavar="N", help="cores to use (default: all)")
+    parser.add_argument("--scores", type=output_file, metavar="FILE", help=text)
+    parser.add_argument("--threads", type=threads, metavar="N", help="cores to use (default: all)")
     add_base(parser)
     add_json(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, usage=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     from stepguard.train.influence.purify import check_apart
     from stepguard.train.records import read_records
 
+    if arguments.out is not None and arguments.out == arguments.scores:
+        arguments.usage("--out and --scores are the same file")
     settings = settings_of(arguments.adapter.parent)
     records = read_records(arguments.data, arguments.limit)
     targets = read_records(arguments.target, arguments.limit)
@@ -68,29 +74,29 @@ def run(arguments: argparse.Namespace) -> int:
     turned: frozenset[str] = frozenset()
     if arguments.plant is not None:
         records, turned = turn_labels(records, arguments.plant, arguments.seed)
-    threads = arguments.threads or torch.get_num_threads()
-    torch.set_num_threads(threads)
-    beside = threads if settings.precision == "bf16" else 1
+    cores = arguments.threads or torch.get_num_threads()
+    torch.set_num_threads(cores)
+    beside = cores if settings.precision == "bf16" else 1
     base = open_from(arguments)
     with progress_bar("tracing", "records") as bar:
         ranked = trace_records(
             base, arguments.adapter, records, targets, beside, arguments.scores, bar
         )
-    planted = measure_planted(ranked, turned) if turned else None
     values = [{**one, "turned": one["sha256"] in turned} for one in ranked]
     if arguments.out is not None:
         text = "".join(json.dumps(value) + "\n" for value in values)
         arguments.out.write_text(text, encoding="utf-8")
+    planted = measure_planted(ranked, turned) if turned else None
     if arguments.json:
         counts = {"records": len(records), "targets": len(targets), "turned": len(turned)}
         print_json({**counts, "planted": planted, "ranked": values})
     else:
-        _print(values[: arguments.top], arguments, len(values))
+        _print(values[: arguments.top], arguments, f"{len(values)} of {len(records)}")
         _print_planted(planted, len(turned), len(values))
     return 0
 
 
-def _print(values: list[dict[str, Any]], arguments: argparse.Namespace, count: int) -> None:
+def _print(values: list[dict[str, Any]], arguments: argparse.Namespace, shown: str) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("rank", "record", "source", "label", "preference", "loss"):
         table.add_column(name, justify="left" if name in ("record", "source") else "right")
@@ -102,12 +108,12 @@ def _print(values: list[dict[str, Any]], arguments: argparse.Namespace, count: i
     out = console()
     out.print(table)
     where = f", all of them in {plain(str(arguments.out))}" if arguments.out else ""
-    out.print(f"{count} records{where}; the most harmful first.")
+    out.print(f"{shown} records{where}; the most harmful first.")
 
 
-def _print_planted(planted: dict[str, dict[str, float]] | None, turned: int, count: int) -> None:
+def _print_planted(planted: dict[str, dict[str, float]] | None, turned: int, ranked: int) -> None:
     for name, found in (planted or {}).items():
         console().print(
             f"{name}: {found['precision']:.2f} of the {turned} worst are turned "
-            f"(chance {turned / count:.2f}), AUROC {found['auroc']:.3f}"
+            f"(chance {turned / ranked:.2f}), AUROC {found['auroc']:.3f}"
         )
