@@ -41,15 +41,19 @@ ASKING = {"template": "short", "taxonomy": "base"}
 
 def main() -> int:
     """Adapter, calibrations, pairs."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if not arguments.calibrate and (arguments.calibrate_whole or arguments.per_family):
+        parser.error("--calibrate-whole and --per-family belong to --calibrate")
     weights, work, adapter = there(BASE), arguments.work, kept_folder()
     work.mkdir(parents=True, exist_ok=True)
     learned_from = read_records(arguments.learned_from)
+    records = _records(arguments) if arguments.calibrate else []  # refused before anything is kept
     kept = keep_adapter(arguments.checkpoint, learned_from, BASE, ASKING, adapter)
     shutil.copyfile(ROOT / "LICENSE", adapter / "LICENSE")
     print(f"adapter: {kept.adapter}, error by fp16 {kept.rounding:g}")
     if arguments.calibrate:
-        records, target = _records(arguments), _target(arguments)
+        target = _target(arguments)
         job = Job(weights, adapter, kept, records, target, work, arguments.settings)
         _calibrate(arguments, job)
     if arguments.pairs:

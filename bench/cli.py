@@ -27,10 +27,11 @@ from stepguard.cli.show import add_activations, formatted
 _FIDELITY = """\
 Reads the same trajectories with a float32 export and with others of the same checkpoint, asks at
 every agent action, and compares: margins (logit of unsafe less logit of safe), label logits, and
-verdicts that flip. Then, at the threshold of the first MODEL that is calibrated (a margin of 0
-where none is): how many verdicts fall on the same side, of all and of the fifth that is nearest to
-it, by how much AUROC changes where the data have labels, and the bytes of the files. Where one
-class has few verdicts nearly all agree: --balance takes as many of both as it can.
+verdicts that flip at a margin of 0. Then, at the threshold of the first MODEL that is calibrated
+(else of the reference; a margin of 0 where none is): how many verdicts fall on the same side, of
+all and of the fifth that is nearest to it, by how much AUROC changes where the data have labels,
+and the bytes of the files. Where one class has few verdicts nearly all agree: --balance leaves
+trajectories out until each class has a quarter.
 
   stepguard bench fidelity guard-f32 guard-int8 guard-int4 --data trajectories.jsonl.gz
   stepguard bench fidelity guard-int4 --modes --data trajectories.jsonl.gz
@@ -110,8 +111,8 @@ def _add_fidelity(commands: Any) -> None:
     )
     parser.add_argument("--limit", type=count, default=50, help="trajectories (%(default)s)")
     parser.add_argument("--cut", type=count, default=2048, help="most tokens (%(default)s)")
-    text = "leave out trajectories, the last ones first, until the reference stops at least a "
-    text += "quarter of the verdicts, and lets at least a quarter pass"
+    text = "leave out trajectories, those with the least of the rarer class first, until the "
+    text += "reference stops at least a quarter of the verdicts and lets at least a quarter pass"
     parser.add_argument("--balance", action="store_true", help=text)
     _add_data(parser, "trajectories, .jsonl or .jsonl.gz", required=True)
     _add_common(parser)
