@@ -37,7 +37,7 @@ def test_memory_of_a_guard(tiny_guards: dict[str, Path], tmp_path: Path) -> None
     assert {name: case[name] for name in none} == none  # no verdict is timed
     assert case["full_mb"] == one["full"]["total"] / 1e6
     assert case["weights_mb"] == one["file_bytes"] / 1e6
-    assert 0 < case["own_mb"] < case["full_mb"]
+    assert case["own_mb"] < case["full_mb"]  # of a guard so small it may be lost in the rest
 
 
 def test_more_than_there_is_to_read(
