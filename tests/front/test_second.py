@@ -232,9 +232,10 @@ def test_a_larger_guard_must_give_verdicts(folder: Path) -> None:
 def test_a_first_guard_that_closes_ends_what_waits(
     folder: Path, loads: Loads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    may_load, load = threading.Event(), Guard.load
+    began, may_load, load = threading.Event(), threading.Event(), Guard.load
 
     def slow(path: Path, **_: Any) -> Guard:
+        began.set()
         assert may_load.wait(10)
         return load(path)
 
@@ -242,6 +243,7 @@ def test_a_first_guard_that_closes_ends_what_waits(
     monkeypatch.setattr(Guard, "load", slow)
     session = guard.session(PROFILE)
     futures = [v.diagnosis for v in map(session.push, STEPS[:20]) if v.diagnosis is not None]
+    assert began.wait(10)  # else what waits may be closed before anything is loaded
     guard.close()
     may_load.set()
     reasons = [future.result(10).reason for future in futures]
