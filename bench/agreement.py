@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stepguard.bench.fidelity import Floats, Margins
+from stepguard.bench.quality.bootstrap import Estimate, estimated
 from stepguard.bench.samples import Sample
 from stepguard.errors import TrajectoryError
 from stepguard.taxonomy import Calibration, Status, judge
@@ -22,15 +23,6 @@ _FAR = 1e9  # beyond any margin of a guard
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value and the middle 95 % of draws of the families; None where there is one family."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -110,13 +102,14 @@ def agreement(
     distance = np.abs(reference.margins - np.clip(border, -_FAR, _FAR))
     near = np.zeros(len(same), np.bool_)
     near[np.argsort(distance, kind="stable")[: max(1, round(NEAR * len(same)))]] = True
-    weights = _draws(_families(reference, samples), seed)
+    families = _families(reference, samples)
+    count, weights = len(np.unique(families)), _draws(families, seed)
     shift = other.margins - reference.margins
     return Agreed(
-        agree=_mean(same, weights),
-        near=_mean(same[near], weights[:, near]),
-        shift=_mean(shift, weights),
-        auroc=_auroc_change(reference, other, weights),
+        agree=_mean(same, weights, count),
+        near=_mean(same[near], weights[:, near], count),
+        shift=_mean(shift, weights, count),
+        auroc=_auroc_change(reference, other, weights, count),
     )
 
 
@@ -132,22 +125,23 @@ def _families(reference: Margins, samples: Sequence[Sample]) -> Ints:
 
 
 def _draws(families: Ints, seed: int) -> Floats:
-    """float64 [draws, verdicts]: how often each is drawn with its family; no draw of one family."""
+    """float64 [draws, verdicts]: how often each is drawn with its family."""
     kinds, places = np.unique(families, return_inverse=True)
-    if len(kinds) < 2:
-        return np.empty((0, len(families)))
     shares = np.full(len(kinds), 1 / len(kinds))
     counts = np.random.default_rng(seed).multinomial(len(kinds), shares, size=_DRAWS)
     return counts[:, places].astype(np.float64)
 
 
-def _mean(values: npt.NDArray[np.bool_] | Floats, weights: Floats) -> Estimate:
+def _mean(values: Bools | Floats, weights: Floats, families: int) -> Estimate:
     totals = weights.sum(1)
-    drawn = (weights[totals > 0] @ values) / totals[totals > 0]
-    return _estimate(float(np.mean(values)), drawn)
+    with np.errstate(invalid="ignore"):  # a draw in which none of them is has no mean
+        drawn = (weights @ values) / totals
+    return estimated(float(np.mean(values)), drawn, families)
 
 
-def _auroc_change(reference: Margins, other: Margins, weights: Floats) -> Estimate | None:
+def _auroc_change(
+    reference: Margins, other: Margins, weights: Floats, families: int
+) -> Estimate | None:
     known = reference.labels >= 0
     labels = reference.labels[known]
     if len(np.unique(labels)) < 2:
@@ -161,11 +155,6 @@ def _auroc_change(reference: Margins, other: Margins, weights: Floats) -> Estima
 
     rows = weights[:, known]
     both = (rows[:, labels == 0].sum(1) > 0) & (rows[:, labels == 1].sum(1) > 0)
-    return _estimate(change(None), np.array([change(row) for row in rows[both]]))
-
-
-def _estimate(value: float, drawn: Floats) -> Estimate:
-    if len(drawn) < 0.9 * _DRAWS:
-        return Estimate(value, None, None)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(value, float(low), float(high))
+    drawn = np.full(len(rows), np.nan)
+    drawn[both] = [change(row) for row in rows[both]]
+    return estimated(change(None), drawn, families)

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from stepguard.bench.agreement import Agreed, Estimate
+from stepguard.bench.agreement import Agreed
 from stepguard.bench.fidelity import Comparison
 from stepguard.bench.fidelity import Progress as Report
 from stepguard.bench.growth import Point
 from stepguard.bench.machine import Machine
 from stepguard.bench.modes import Agreement
 from stepguard.bench.neighbours import Case
+from stepguard.bench.quality.bootstrap import Estimate
 from stepguard.cli.show import console, plain
 
 
@@ -133,19 +134,28 @@ def agreement_table(rows: Sequence[tuple[str, str, Agreed, int]]) -> Table:
     table = Table(title="at that threshold; in parentheses 95 % over families drawn again")
     table.add_column("weights x rows")
     table.add_column("KV")
-    names = ("verdicts agree", "of the nearest fifth", "margins shift by", "AUROC changes by", "MB")
+    names = (
+        "share that agrees",
+        "of the nearest fifth",
+        "margins shift by",
+        "AUROC changes by",
+        "MB",
+    )
     for name in names:
         table.add_column(name, justify="right")
     for weights, kv, found, size in rows:
-        shares = [_estimate(one, 100, 1, " %") for one in (found.agree, found.near)]
-        area = "" if found.auroc is None else _estimate(found.auroc, 1, 3, sign="+")
-        shift = _estimate(found.shift, 1, 3, sign="+")
+        shares = [with_interval(one, 3) for one in (found.agree, found.near)]
+        area = "" if found.auroc is None else with_interval(found.auroc, 3, sign="+")
+        shift = with_interval(found.shift, 3, sign="+")
         table.add_row(weights, kv, *shares, shift, area, f"{size / 1e6:.0f}")
     return table
 
 
-def _estimate(one: Estimate, scale: int, digits: int, unit: str = "", sign: str = "") -> str:
-    text = f"{scale * one.value:{sign}.{digits}f}{unit}"
-    if one.low is None or one.high is None:
+def with_interval(estimate: Estimate, digits: int = 2, sign: str = "") -> str:
+    """Its value and its interval, where it has one."""
+    if estimate.value is None:
+        return "-"
+    text = f"{estimate.value:{sign}.{digits}f}"
+    if estimate.low is None or estimate.high is None:
         return text
-    return f"{text} ({scale * one.low:{sign}.{digits}f} to {scale * one.high:{sign}.{digits}f})"
+    return f"{text} ({estimate.low:{sign}.{digits}f} to {estimate.high:{sign}.{digits}f})"

@@ -9,8 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from stepguard.bench.quality.bootstrap import draw_families, interval
-from stepguard.bench.quality.evaluate import Estimate
+from stepguard.bench.quality.bootstrap import Estimate, draw_families, interval
 from stepguard.bench.quality.layout import Judged, Layout, pooled
 from stepguard.bench.quality.metrics import Bools
 from stepguard.train.points import Floats, Ints

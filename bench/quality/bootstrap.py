@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,6 +11,15 @@ from stepguard.bench.quality.layout import Layout
 from stepguard.train.points import Floats, Ints
 
 LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its interval; None where it means nothing, or families are too few."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 def draw_families(layout: Layout, records: Ints, replicates: int, seed: int) -> Floats:
@@ -36,3 +46,10 @@ def interval(values: Floats, families: int) -> tuple[float, float] | None:
         return None
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def estimated(value: float | None, drawn: Floats, families: int) -> Estimate:
+    """A value with the `interval` of float64 [replicates]."""
+    if value is None:
+        return Estimate(None)
+    return Estimate(value, *(interval(drawn, families) or ()))

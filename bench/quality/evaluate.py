@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stepguard.bench.quality.bootstrap import draw_families, interval
+from stepguard.bench.quality.bootstrap import Estimate, draw_families, estimated
 from stepguard.bench.quality.layout import UNKNOWN, Judged, Layout
 from stepguard.bench.quality.metrics import NAMES, Bools, measure, replicates
 from stepguard.train.points import Floats, Ints
@@ -18,15 +18,6 @@ Level = Literal["action", "trajectory"]
 LEVELS: tuple[Level, ...] = ("action", "trajectory")
 ALL, MEAN = "all", "mean of sources"
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its interval; None where it means nothing, or families are too few."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +155,7 @@ def _rows(group: _Group, judges: Sequence[Judged], found: Sequence[_Found]) -> l
             len(group.points),
             int(group.labels.sum()),
             group.families,
-            {n: _estimate(one.values[n], one.drawn[n], group.families) for n in NAMES},
+            {n: estimated(one.values[n], one.drawn[n], group.families) for n in NAMES},
             _above(judge, one, judges, found, group.families),
             {} if judge.kind == "cue" else _over(one, judges, found, group.families),
         )
@@ -187,13 +178,7 @@ def _difference(own: _Found, other: _Found, families: int) -> Estimate:
     mine, theirs = own.values["auroc"], other.values["auroc"]
     if mine is None or theirs is None:
         return Estimate(None)
-    return _estimate(mine - theirs, own.drawn["auroc"] - other.drawn["auroc"], families)
-
-
-def _estimate(value: float | None, drawn: Floats, families: int) -> Estimate:
-    if value is None:
-        return Estimate(None)
-    return Estimate(value, *(interval(drawn, families) or ()))
+    return estimated(mine - theirs, own.drawn["auroc"] - other.drawn["auroc"], families)
 
 
 def _above(

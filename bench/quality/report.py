@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from stepguard.bench.quality.alarms import ROLES, Alarms
-from stepguard.bench.quality.evaluate import ALL, MEAN, Estimate, Level, Row
+from stepguard.bench.quality.bootstrap import Estimate
+from stepguard.bench.quality.evaluate import ALL, MEAN, Level, Row
 from stepguard.bench.quality.metrics import NAMES
+from stepguard.bench.report import with_interval
 from stepguard.cli.show import plain
 from stepguard.train.records import DIMENSIONS
 
@@ -20,16 +22,6 @@ _AT = {"own": "own", "fpr5": "5 %"}
 def number(estimate: Estimate, digits: int = 3) -> str:
     """Its value; a dash for what means nothing."""
     return "-" if estimate.value is None else f"{estimate.value:.{digits}f}"
-
-
-def with_interval(estimate: Estimate, digits: int = 2, sign: str = "") -> str:
-    """Its value and its interval, where it has one."""
-    if estimate.value is None:
-        return "-"
-    text = f"{estimate.value:{sign}.{digits}f}"
-    if estimate.low is None or estimate.high is None:
-        return text
-    return f"{text} ({estimate.low:{sign}.{digits}f} to {estimate.high:{sign}.{digits}f})"
 
 
 def judges_table(rows: Sequence[Row], level: Level) -> Table:
