@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "error.h"
+#include "ort_owned.h"
 
 namespace stepguard {
 namespace {
@@ -23,10 +24,6 @@ void check(const OrtFunctions& ort, OrtStatus* status) {
   ort.ReleaseStatus(status);
   throw std::runtime_error(text);
 }
-
-// Releases what ONNX Runtime handed out when the scope ends.
-template <typename Handle>
-using Owned = std::unique_ptr<Handle, void (*)(Handle*)>;
 
 std::string port(const std::string& name, int type, size_t rank) {
   const char* kind = type == kOrtFloat ? " float32" : type == kOrtInt64 ? " int64" : nullptr;

@@ -100,6 +100,7 @@ CORE_MAY_SEE = {
     "cpp_kernels/ort/register.h",
     "cpp_kernels/ort/segments.h",  # the columns of the segment table, which the engine fills
 }
+BINDINGS = "runtime/core/bindings"  # begins the name of every file that may know Python
 FOREIGN = {"pybind11/": "pybind11", "Python.h": "Python", "onnxruntime": "ONNX Runtime's header"}
 
 
@@ -116,12 +117,14 @@ def include_fault(path: str, name: str, target: str | None) -> str | None:
     """Why `path` may not include `name` (which is the project's file `target`), or None."""
     kernels, adapters = path.startswith("cpp_kernels/"), path.startswith("cpp_kernels/ort/")
     for prefix, what in FOREIGN.items():
-        if name.startswith(prefix) and (kernels or path != "runtime/core/bindings.cc"):
-            return f"only runtime/core/bindings.cc may know {what}"
+        if name.startswith(prefix) and not path.startswith(BINDINGS):
+            return f"only {BINDINGS}* may know {what}"
         if name.startswith(prefix) and what.startswith("ONNX"):
             return "ONNX Runtime is declared in cpp_kernels/ort/ort_abi.h"
     if target is None:
         return None
+    if target.startswith(BINDINGS) and not path.startswith(BINDINGS):
+        return f"{target} brings pybind11 along"
     if kernels and target.startswith("runtime/"):
         return "kernels know nothing of the runtime"
     if kernels and not adapters and target.startswith("cpp_kernels/ort/"):
@@ -206,17 +209,21 @@ def test_a_right_import_passes(path: str, text: str) -> None:
         ("runtime/core/engine.cc", "ort/op.h"),
         ("runtime/core/engine.cc", "avx2/vec.h"),
         ("runtime/core/engine.cc", "pybind11/numpy.h"),
+        ("runtime/core/engine.cc", "bindings.h"),
         ("runtime/core/bindings.cc", "onnxruntime_cxx_api.h"),
+        ("runtime/core/bindings_engine.cc", "ort/op.h"),
     ],
 )
 def test_a_wrong_include_is_found(path: str, name: str) -> None:
     there = ["cpp_kernels/ort/ort_abi.h", "cpp_kernels/ort/op.h", "cpp_kernels/avx2/vec.h"]
-    files = dict.fromkeys([*there, "runtime/core/pages.h"], "")
+    there += ["runtime/core/pages.h", "runtime/core/bindings.h"]
+    files = dict.fromkeys(there, "")
     assert len(include_violations({**files, path: f"#include <vector>\n#include <{name}>\n"})) == 1
 
 
 def test_a_right_include_passes() -> None:
     files = dict.fromkeys([*CORE_MAY_SEE, "runtime/core/pages.h"], "")
     files["runtime/core/engine.cc"] = '#include "kernels.h"\n#include "ort/register.h"\n'
-    files["runtime/core/bindings.cc"] = '#include <pybind11/numpy.h>\n#include "pages.h"\n'
+    files["runtime/core/bindings.h"] = "#include <pybind11/numpy.h>\n"
+    files["runtime/core/bindings_engine.cc"] = '#include "bindings.h"\n#include "pages.h"\n'
     assert include_violations(files) == []
