@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from stepguard import followed
 from stepguard.background import Background
 from stepguard.default_guard import installed
-from stepguard.errors import TrajectoryError
 from stepguard.escalation import Escalation
 from stepguard.follow_up import FollowUp
 from stepguard.hidden import HiddenRows, rows_of
+from stepguard.loaded import Loaded
 from stepguard.manifest import Manifest
+from stepguard.moderating import (
+    TrajectoryLike,
+    as_trajectory,
+    follow_each,
+    read_together,
+    write_together,
+)
 from stepguard.opening import Wanted, open_guard, open_helpers
-from stepguard.prompt import Prompt, Trajectory
-from stepguard.queue import Progress, Queue, asks_of, tokens_of, verdicts_of
+from stepguard.prompt import Prompt
+from stepguard.queue import Progress, Queue, asks_of
 from stepguard.reader import Reader
 from stepguard.reading import Reading
 from stepguard.screen import Screen
-from stepguard.screening import Screening, with_alarms
+from stepguard.screening import Screening
 from stepguard.second import Follower, Second
 from stepguard.session import Session, VerdictAt
 from stepguard.taxonomy import Taxonomy, Verdict
 from stepguard.track import Track
 from stepguard.window import Window
 
-# Trajectories that are judged at once where answers are written.
-_WRITERS = 8
 
-TrajectoryLike = Trajectory | Mapping[str, Any]
-
-
-class Guard:
+class Guard(Loaded):
     """Shared by any number of sessions and threads. Make it with `Guard.load`."""
 
     def __init__(
@@ -165,68 +164,10 @@ class Guard:
             keeps_screen=not isinstance(screen, Screen),
         )
 
-    @property
-    def isa(self) -> str:
-        """Name of the kernel table that runs."""
-        return self._reader.engine.isa
-
-    @property
-    def device(self) -> str:
-        """What computes, "cpu" or "cuda"."""
-        return self._reader.engine.device
-
-    @property
-    def threads(self) -> int:
-        """Threads of a forward pass."""
-        return self._reader.engine.threads
-
-    @property
-    def mode(self) -> str:
-        """How verdicts are read."""
-        return self._reader.judge.mode
-
-    @property
-    def kv(self) -> str:
-        """Type of the KV pages."""
-        return self._reader.engine.kv
-
-    @property
-    def activations(self) -> str:
-        """What int4 and int8 weights are multiplied with."""
-        return self._reader.engine.activations
-
-    @property
-    def trained(self) -> bool:
-        """False when nothing says that this model ever learned to judge.
-
-        An official prompt belongs to a trained checkpoint; calibration and heads come from labels,
-        and so do the adapters that are merged for a guard.
-        """
-        found = self.manifest
-        return self.prompt.official or bool(
-            found.calibration or found.heads or found.origin.adapter
-        )
-
     def require_labels(self) -> None:
         """Raises TaxonomyError for a guard that was exported without labels of a diagnosis, and has
         no other guard beside it that has."""
         _ = (self._diagnoser or self._reader).judge.needed_fields
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether scores are probabilities: a calibration fits to all settings."""
-        return self._reader.judge.calibration is not None
-
-    @property
-    def thresholds(self) -> tuple[float, float]:
-        """Scores: safe below the first, unsafe from the second, unsure between them."""
-        calibration = self._reader.judge.calibration
-        return (0.5, 0.5) if calibration is None else (calibration.low, calibration.high)
-
-    def stats(self) -> dict[str, int | float]:
-        """Counters of the engine since loading: tokens, forwards, pages_used, pages_total ..."""
-        self._reader.check_process()
-        return self._reader.engine.stats()
 
     def session(
         self,
@@ -337,23 +278,15 @@ class Guard:
         """
         self._reader.check_process()
         self._reader.judge.check_verdicts()
-        found = [_as_trajectory(item) for item in trajectories]
+        found = [as_trajectory(item) for item in trajectories]
         if diagnose:
             self.require_labels()
+        session = partial(self.session, diagnose=diagnose)
         if diagnose or self._larger is not None:
-            session = partial(self.session, diagnose=diagnose)
-            total = sum(tokens_of(asks_of(self._reader.encoder, item)) for item in found)
-            watch = followed.watcher(progress, self._tokens_read, total)
-            return [followed.moderate(item, session, watch) for item in found]
+            return follow_each(self._reader, found, session, progress)
         if self._reader.judge.writes or self._escalation is not None:
-            return self._write_many(found, progress)
-        make = partial(verdicts_of, self._reader.judge)
-        plans = [asks_of(self._reader.encoder, item) for item in found]
-        verdicts = Queue(self._reader, progress, make).run(plans)
-        if self._screen is None:
-            return verdicts
-        pairs = zip(found, verdicts, strict=True)
-        return [with_alarms(self._screen, *pair) for pair in pairs]
+            return write_together(found, session, progress)
+        return read_together(self._reader, found, progress, self._screen)
 
     def hidden_rows(
         self, trajectories: Iterable[TrajectoryLike], *, progress: Progress | None = None
@@ -364,7 +297,7 @@ class Guard:
         raises.
         """
         self._reader.check_process()
-        plans = [asks_of(self._reader.encoder, _as_trajectory(item)) for item in trajectories]
+        plans = [asks_of(self._reader.encoder, as_trajectory(item)) for item in trajectories]
         make = partial(rows_of, self._reader.judge)
         return Queue(self._reader, progress, make).run(plans)
 
@@ -389,31 +322,3 @@ class Guard:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _tokens_read(self) -> int:
-        return int(self._reader.engine.stats()["tokens"])
-
-    def _write_many(
-        self, trajectories: Sequence[Trajectory], progress: Progress | None
-    ) -> list[list[Verdict]]:
-        """A session per trajectory, some at once: what they write shares every forward."""
-        done = itertools.count(1)
-
-        def judge(trajectory: Trajectory) -> list[Verdict]:
-            with self.session(trajectory.profile, diagnose=False) as session:
-                found = [session.follow(step) for step in trajectory.steps]
-                verdicts = [verdict for verdict in found if verdict is not None]
-                verdicts = verdicts or [session.judge()]
-            if progress is not None:
-                progress(next(done), len(trajectories))
-            return verdicts
-
-        with ThreadPoolExecutor(_WRITERS) as pool:
-            return list(pool.map(judge, trajectories))
-
-
-def _as_trajectory(value: TrajectoryLike) -> Trajectory:
-    trajectory = value if isinstance(value, Trajectory) else Trajectory.from_dict(value)
-    if not trajectory.steps:
-        raise TrajectoryError("trajectory", expected="at least one step", got="none")
-    return trajectory
