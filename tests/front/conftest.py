@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stepguard.conversations import Conversations
 from stepguard.export import export_model
 from stepguard.guard import Guard
 from tests.export.tiny import make_checkpoint
@@ -73,3 +74,8 @@ def diagnosable(small_guards: dict[str, Path]) -> dict[str, Path]:
         checkpoint = folder.with_name(f"{name}-checkpoint")
         export_model(checkpoint, found[name], quant="int8", template="short", taxonomy="base")
     return found
+
+
+@pytest.fixture
+def conversations(guard: Guard) -> Conversations:
+    return Conversations(guard)

@@ -10,19 +10,8 @@ import pytest
 from stepguard import Guard, Reason, Step
 from stepguard.session import Session
 from tests.front.diagnosable import make_diagnosable
-from tests.front.diagnosis.dug import (
-    FIELDS,
-    LINES,
-    ORDER,
-    PROFILE,
-    STEPS,
-    expected,
-    question,
-)
-from tests.front.fakes import (
-    FakeEngine,
-    hash_logits,
-)
+from tests.front.diagnosis.dug import FIELDS, LINES, ORDER, PROFILE, STEPS, expected, question
+from tests.front.fakes import FakeEngine, hash_logits
 
 
 def test_every_label_by_the_text_before_it(guard: Guard, session: Session) -> None:

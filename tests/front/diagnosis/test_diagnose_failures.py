@@ -8,10 +8,7 @@ from stepguard import Guard, Reason, Step, Trajectory
 from stepguard.errors import EngineClosed, SessionClosed, TaxonomyError
 from stepguard.session import Session
 from tests.front.diagnosis.dug import ORDER, PROFILE, STEPS
-from tests.front.fakes import (
-    FakeEngine,
-    make_guard,
-)
+from tests.front.fakes import FakeEngine, make_guard
 
 
 @pytest.mark.parametrize("reason", ["deadline", "overflow", "internal", "closing"])

@@ -13,12 +13,7 @@ from stepguard.session import Session
 from stepguard.taxonomy import Dimension, Label, Taxonomy, lines_of
 from tests.front.diagnosable import TAXONOMY, fields
 from tests.front.diagnosis.dug import PROFILE, STEPS
-from tests.front.fakes import (
-    FakeEngine,
-    byte_tokenizer,
-    make_guard,
-    writing_prompt,
-)
+from tests.front.fakes import FakeEngine, byte_tokenizer, make_guard, writing_prompt
 from tests.front.manifests import sample
 
 
