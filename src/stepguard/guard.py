@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from stepguard.background import Background
+from stepguard.calls import VerdictAt
 from stepguard.default_guard import installed
 from stepguard.escalation import Escalation
 from stepguard.follow_up import FollowUp
@@ -29,7 +30,7 @@ from stepguard.reading import Reading
 from stepguard.screen import Screen
 from stepguard.screening import Screening
 from stepguard.second import Follower, Second
-from stepguard.session import Session, VerdictAt
+from stepguard.session import Session
 from stepguard.taxonomy import Taxonomy, Verdict
 from stepguard.track import Track
 from stepguard.window import Window
