@@ -10,7 +10,7 @@ from concurrent.futures import TimeoutError as LateError
 
 from stepguard.call import Call
 from stepguard.conversations import Conversations, Question
-from stepguard.conversations.conversations import worst
+from stepguard.conversations.turns import worst
 from stepguard.errors import TrajectoryError
 from stepguard.mending import Mending
 from stepguard.messages import ToolCall, calls_of, read_calls, read_messages

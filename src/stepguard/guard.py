@@ -2,231 +2,38 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from stepguard import followed
-from stepguard.background import Background
-from stepguard.default_guard import installed
-from stepguard.errors import TrajectoryError
-from stepguard.escalation import Escalation
+from stepguard.calls import VerdictAt
 from stepguard.follow_up import FollowUp
 from stepguard.hidden import HiddenRows, rows_of
-from stepguard.manifest import Manifest
-from stepguard.opening import Wanted, open_guard, open_helpers
-from stepguard.prompt import Prompt, Trajectory
-from stepguard.queue import Progress, Queue, asks_of, tokens_of, verdicts_of
-from stepguard.reader import Reader
+from stepguard.loaded import Loaded
+from stepguard.moderating import (
+    TrajectoryLike,
+    as_trajectory,
+    follow_each,
+    read_together,
+    write_together,
+)
+from stepguard.queue import Progress, Queue, asks_of
 from stepguard.reading import Reading
-from stepguard.screen import Screen
-from stepguard.screening import Screening, with_alarms
-from stepguard.second import Follower, Second
-from stepguard.session import Session, VerdictAt
-from stepguard.taxonomy import Taxonomy, Verdict
+from stepguard.screening import Screening
+from stepguard.second import Follower
+from stepguard.session import Session
+from stepguard.taxonomy import Verdict
 from stepguard.track import Track
 from stepguard.window import Window
 
-# Trajectories that are judged at once where answers are written.
-_WRITERS = 8
 
-TrajectoryLike = Trajectory | Mapping[str, Any]
-
-
-class Guard:
+class Guard(Loaded):
     """Shared by any number of sessions and threads. Make it with `Guard.load`."""
-
-    def __init__(
-        self,
-        manifest: Manifest,
-        prompt: Prompt,
-        reader: Reader,
-        escalation: Escalation | None = None,
-        *,
-        diagnoser: Second | None = None,
-        larger: Second | None = None,
-        screen: Screen | None = None,
-        keeps_screen: bool = True,
-    ) -> None:
-        self._screen, self._keeps_screen = screen, keeps_screen
-        self._escalation = escalation
-        self.manifest = manifest
-        self.prompt = prompt
-        self._reader = reader
-        self._background = Background()
-        self._diagnoser, self._larger = diagnoser, larger
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path | None = None,
-        *,
-        isa: str | None = None,
-        threads: int | None = None,
-        kv: str | None = None,
-        activations: str | None = None,
-        memory: int | None = None,
-        chunk: int = 512,
-        budget_ms: float = 100.0,
-        save_prefix: bool = True,
-        taxonomy: str | Path | Taxonomy | None = None,
-        diagnoser: str | Path | Second | None = None,
-        larger: str | Path | Second | None = None,
-        give_way: bool = False,
-        ort_library: str | None = None,
-        device: str = "cpu",
-        gpu_memory: int | None = None,
-        mode: str | None = None,
-        rationale_limit: int | None = None,
-        escalate: Literal["rationale"] | None = None,
-        screen: str | Path | Screen | None = None,
-    ) -> Guard:
-        """Opens a model directory, after checking that its files are those of its manifest.
-
-        Args:
-            path: the folder that `stepguard export` wrote; None takes the guard that comes with
-                stepguard, where `stepguard default install` has put it.
-            isa: kernel table; None takes the variable STEPGUARD_ISA, or the best of this CPU.
-            threads: threads of a forward pass; None leaves a core to the agent where it can.
-            kv: type of the KV pages, "fp16" or "fp32"; None takes the manifest's.
-            activations: what int4 and int8 weights are multiplied with: "int8" (rows rounded to
-                integers), "bf16" (the table `amx` only) or "fp32", the slowest. None takes what the
-                guard was calibrated for, else what is fastest here: "bf16" beside int4 weights
-                where it is there, "int8" beside all others that are integers.
-            memory: bytes for KV pages, recurrent slots and scratch; None takes a quarter of the
-                machine's, at most 4 GiB; with "cuda" a quarter of what is free on the GPU.
-            chunk: most tokens of one forward pass.
-            budget_ms: milliseconds of one forward pass, as far as `chunk` allows: the longest that
-                a small check waits for a long read. A call that is alone and has no
-                deadline takes three times as much at once, so that a step and its question are
-                rarely cut.
-            save_prefix: keep the State of the prompt's constant part in the user's cache, so that
-                the next start need not read it.
-            taxonomy: labels of a diagnosis, if not all that the guard was exported with: a file of
-                one's own, or the name of a shipped taxonomy.
-            diagnoser: another model directory, whose guard diagnoses what this one finds unsafe. It
-                is loaded at the first unsafe verdict, gives way to this one, and is let go of when
-                the machine's memory gets short. `Second(path, ...)` gives it options of its own.
-            larger: another one, whose guard judges in the background what this one is unsure about.
-            give_way: threads of the lowest priority (on Linux), for a guard that nobody waits for.
-            ort_library: the ONNX Runtime library; None finds the installed wheel's.
-            device: "cpu", or "cuda" for an NVIDIA GPU; the CPU never takes over by itself, only
-                with "cuda,cpu" where the GPU cannot be used. `Guard.device` is what computes.
-            gpu_memory: most MiB that the guard may take of the GPU, weights included, beside the
-                agent's own model; what finds no room is `unavailable(memory)`.
-            mode: how verdicts are read, one of the manifest's modes ("first_token", "forced",
-                "rationale"), or "head" where one was fitted; None takes the one that it names.
-            rationale_limit: most tokens of a written answer; None takes the manifest's. A longer
-                one has no verdict: `unavailable(no_verdict)`.
-            escalate: "rationale" lets the guard write its answer out where a verdict is unsure or
-                unsafe. The written verdict holds, if it fits into the call's deadline by what was
-                measured so far; else the first one comes now, and what is written as a future:
-                `Session.rationale`.
-            screen: the folder of an encoder classifier, which looks at every tool result first:
-                `Verdict.screened`, `Session.screened`. What it flags makes nothing unsafe; a safe
-                verdict right behind it gets the second look that `escalate` or `larger` give to
-                unsure ones. A `Screen` that you loaded may be shared, and stays open
-                when the guard is closed.
-
-        Raises:
-            ModelFormatError, ModelTamperedError: the folder cannot be used as it is, or the default
-                guard is not installed.
-            PromptError, TokenizerError, TaxonomyError: its prompt, tokenizer or labels cannot, or
-                it has no such mode.
-            RuntimeMissingError: no usable ONNX Runtime, or no such kernel table; with "cuda" also:
-                no GPU, or something that it needs, its memory included.
-            ValueError: an argument is out of range.
-        """
-        folder = installed() if path is None else Path(path)
-        helpers = open_helpers(diagnoser, larger)
-        before = Screen.of(screen, ort_library)
-        opened = open_guard(
-            folder,
-            Wanted(taxonomy, give_way, save_prefix, mode, rationale_limit, escalate),
-            isa=isa,
-            threads=threads,
-            kv=kv,
-            activations=activations,
-            memory=memory,
-            chunk=chunk,
-            budget_ms=budget_ms,
-            ort_library=ort_library,
-            device=device,
-            gpu_memory=gpu_memory,
-        )
-        return cls(
-            *opened,
-            diagnoser=helpers[0],
-            larger=helpers[1],
-            screen=before,
-            keeps_screen=not isinstance(screen, Screen),
-        )
-
-    @property
-    def isa(self) -> str:
-        """Name of the kernel table that runs."""
-        return self._reader.engine.isa
-
-    @property
-    def device(self) -> str:
-        """What computes, "cpu" or "cuda"."""
-        return self._reader.engine.device
-
-    @property
-    def threads(self) -> int:
-        """Threads of a forward pass."""
-        return self._reader.engine.threads
-
-    @property
-    def mode(self) -> str:
-        """How verdicts are read."""
-        return self._reader.judge.mode
-
-    @property
-    def kv(self) -> str:
-        """Type of the KV pages."""
-        return self._reader.engine.kv
-
-    @property
-    def activations(self) -> str:
-        """What int4 and int8 weights are multiplied with."""
-        return self._reader.engine.activations
-
-    @property
-    def trained(self) -> bool:
-        """False when nothing says that this model ever learned to judge.
-
-        An official prompt belongs to a trained checkpoint; calibration and heads come from labels,
-        and so do the adapters that are merged for a guard.
-        """
-        found = self.manifest
-        return self.prompt.official or bool(
-            found.calibration or found.heads or found.origin.adapter
-        )
 
     def require_labels(self) -> None:
         """Raises TaxonomyError for a guard that was exported without labels of a diagnosis, and has
         no other guard beside it that has."""
         _ = (self._diagnoser or self._reader).judge.needed_fields
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether scores are probabilities: a calibration fits to all settings."""
-        return self._reader.judge.calibration is not None
-
-    @property
-    def thresholds(self) -> tuple[float, float]:
-        """Scores: safe below the first, unsafe from the second, unsure between them."""
-        calibration = self._reader.judge.calibration
-        return (0.5, 0.5) if calibration is None else (calibration.low, calibration.high)
-
-    def stats(self) -> dict[str, int | float]:
-        """Counters of the engine since loading: tokens, forwards, pages_used, pages_total ..."""
-        self._reader.check_process()
-        return self._reader.engine.stats()
 
     def session(
         self,
@@ -337,23 +144,15 @@ class Guard:
         """
         self._reader.check_process()
         self._reader.judge.check_verdicts()
-        found = [_as_trajectory(item) for item in trajectories]
+        found = [as_trajectory(item) for item in trajectories]
         if diagnose:
             self.require_labels()
+        session = partial(self.session, diagnose=diagnose)
         if diagnose or self._larger is not None:
-            session = partial(self.session, diagnose=diagnose)
-            total = sum(tokens_of(asks_of(self._reader.encoder, item)) for item in found)
-            watch = followed.watcher(progress, self._tokens_read, total)
-            return [followed.moderate(item, session, watch) for item in found]
+            return follow_each(self._reader, found, session, progress)
         if self._reader.judge.writes or self._escalation is not None:
-            return self._write_many(found, progress)
-        make = partial(verdicts_of, self._reader.judge)
-        plans = [asks_of(self._reader.encoder, item) for item in found]
-        verdicts = Queue(self._reader, progress, make).run(plans)
-        if self._screen is None:
-            return verdicts
-        pairs = zip(found, verdicts, strict=True)
-        return [with_alarms(self._screen, *pair) for pair in pairs]
+            return write_together(found, session, progress)
+        return read_together(self._reader, found, progress, self._screen)
 
     def hidden_rows(
         self, trajectories: Iterable[TrajectoryLike], *, progress: Progress | None = None
@@ -364,56 +163,6 @@ class Guard:
         raises.
         """
         self._reader.check_process()
-        plans = [asks_of(self._reader.encoder, _as_trajectory(item)) for item in trajectories]
+        plans = [asks_of(self._reader.encoder, as_trajectory(item)) for item in trajectories]
         make = partial(rows_of, self._reader.judge)
         return Queue(self._reader, progress, make).run(plans)
-
-    def close(self) -> None:
-        """Ends what waits with `unavailable(closing)` and frees the memory. May be called twice.
-
-        In a child of fork() it does nothing: what was loaded belongs to the parent.
-        """
-        if not self._reader.is_foreign_process():
-            self._background.close()
-            for second in (self._diagnoser, self._larger):
-                if second is not None:
-                    second.close()
-            if self._escalation is not None:
-                self._escalation.close()
-            self._reader.engine.close()
-            if self._keeps_screen and self._screen is not None:
-                self._screen.close()
-
-    def __enter__(self) -> Guard:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _tokens_read(self) -> int:
-        return int(self._reader.engine.stats()["tokens"])
-
-    def _write_many(
-        self, trajectories: Sequence[Trajectory], progress: Progress | None
-    ) -> list[list[Verdict]]:
-        """A session per trajectory, some at once: what they write shares every forward."""
-        done = itertools.count(1)
-
-        def judge(trajectory: Trajectory) -> list[Verdict]:
-            with self.session(trajectory.profile, diagnose=False) as session:
-                found = [session.follow(step) for step in trajectory.steps]
-                verdicts = [verdict for verdict in found if verdict is not None]
-                verdicts = verdicts or [session.judge()]
-            if progress is not None:
-                progress(next(done), len(trajectories))
-            return verdicts
-
-        with ThreadPoolExecutor(_WRITERS) as pool:
-            return list(pool.map(judge, trajectories))
-
-
-def _as_trajectory(value: TrajectoryLike) -> Trajectory:
-    trajectory = value if isinstance(value, Trajectory) else Trajectory.from_dict(value)
-    if not trajectory.steps:
-        raise TrajectoryError("trajectory", expected="at least one step", got="none")
-    return trajectory

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice, repeat
-from typing import Any
 
 from stepguard.call import Call
 from stepguard.diagnose import LATE, Answered, Digger, IncompleteError
+from stepguard.diagnosed import diagnosis_of
 from stepguard.escalation import Looks
 from stepguard.forest import Forest, Parent
 from stepguard.judge import Cost
@@ -192,43 +192,16 @@ class Reading:
         except IncompleteError as error:
             ended = error
         tokens, self._unasked = self._unasked - before, before
-        return self._diagnosis(fields, track, read, Cost(tokens, call.passed_ms), top, ended)
+        ask, cost = Ask.at(track, self._reader.asker.encoder), Cost(tokens, call.passed_ms)
+        return diagnosis_of(self._reader.judge, ask, fields, read, cost, top, ended)
 
     def no_labels(
         self, fields: Fields, track: Track, call: Call, top: int, reason: Reason, message: str
     ) -> Diagnosis:
         """A diagnosis for which nothing could be read."""
+        ask, cost = Ask.at(track, self._reader.asker.encoder), Cost(0, call.passed_ms)
         ended = IncompleteError(reason, message)
-        return self._diagnosis(fields, track, {}, Cost(0, call.passed_ms), top, ended)
-
-    def _diagnosis(
-        self,
-        fields: Fields,
-        track: Track,
-        read: Mapping[str, Answered],
-        cost: Cost,
-        top: int,
-        ended: IncompleteError | None,
-    ) -> Diagnosis:
-        judge, ask = self._reader.judge, Ask.at(track, self._reader.asker.encoder)
-        found: dict[str, Any] = {name: answered.shares for name, answered in read.items()}
-        return Diagnosis(
-            guard=judge.guard,
-            taxonomy=fields.taxonomy,
-            order=tuple(field.dimension.value for field in fields.fields),
-            top=top,
-            **found,
-            out_of_vocabulary={name: answered.outside for name, answered in read.items()},
-            written={name: answered.written for name, answered in read.items()},
-            step=track.count - 1 if track.count else None,
-            reason=None if ended is None else ended.reason,
-            message="" if ended is None else ended.message,
-            coverage=judge.coverage(ask) if read else 0.0,
-            left_out=track.left_out,
-            windows=len(track.all),
-            tokens_read=cost.tokens,
-            latency_ms=cost.latency_ms,
-        )
+        return diagnosis_of(self._reader.judge, ask, fields, {}, cost, top, ended)
 
     def too_late(self, track: Track, call: Call, unseen: int = 0) -> Verdict:
         """The answer when the time has run out, where `unseen` more steps are not rendered yet."""

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from stepguard.call import Call
 from stepguard.prompt import Step, Trajectory
-from stepguard.screen import Scan, Screen
+from stepguard.scan import Scan
+from stepguard.screen import Screen
 from stepguard.taxonomy import Status, Verdict
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,11 +13,8 @@ from stepguard import Diagnosis, Verdict
 from stepguard.audit import AuditLog, Recorder, verify
 from stepguard.errors import AuditError
 from stepguard.policy import Decision, Outcome
+from tests.audit.logged import lines
 from tests.audit.verdicts import SECRET, STEP, diagnosis, verdict
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
 
 
 def decision(verdict: Verdict, call: str = "c") -> Decision:

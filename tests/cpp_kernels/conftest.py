@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from kernel_build import build, missing_tool
+from kernel_delta import DeltaKernels
 from kernel_library import Kernels
 
 GPU = "cuda-emulated"  # the kernels of GPUs, as loops over blocks and threads
@@ -68,3 +69,8 @@ def able(kernels: Kernels, table: str) -> str:
     """Each of them that multiplies in bfloat16."""
     assert kernels.multiplies_bfloat16(table)
     return table
+
+
+@pytest.fixture(scope="module")
+def delta(kernels: Kernels) -> DeltaKernels:
+    return DeltaKernels(kernels.folder)

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from stepguard.conversations import Conversations
 from stepguard.export import export_model
 from stepguard.guard import Guard
 from tests.export.tiny import make_checkpoint
 from tests.front.fakes import FakeEngine, make_guard
+from tests.front.gated import Plan, answer_by_text
 
 _HYBRID = {
     "num_hidden_layers": 3,
@@ -31,6 +33,20 @@ def engine() -> FakeEngine:
 @pytest.fixture
 def guard(engine: FakeEngine) -> Guard:
     return make_guard(engine)
+
+
+@pytest.fixture
+def answering(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """Makes a step unsafe where its text has one of these words."""
+
+    def plan(*words: str) -> None:
+        def unsafe(text: str) -> bool:
+            last = text[text.rindex("[ACTION]") :] if "[ACTION]" in text else text
+            return any(word in last for word in words)
+
+        answer_by_text(engine, monkeypatch, unsafe)
+
+    return plan
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +74,8 @@ def diagnosable(small_guards: dict[str, Path]) -> dict[str, Path]:
         checkpoint = folder.with_name(f"{name}-checkpoint")
         export_model(checkpoint, found[name], quant="int8", template="short", taxonomy="base")
     return found
+
+
+@pytest.fixture
+def conversations(guard: Guard) -> Conversations:
+    return Conversations(guard)

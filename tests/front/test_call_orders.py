@@ -14,8 +14,8 @@ from stepguard import Reason, Step
 from stepguard.session import Session
 from stepguard.taxonomy import Verdict
 from tests.front.fakes import FakeEngine
+from tests.front.played import PROFILE, expected_margin
 from tests.front.session_machine import SessionMachine
-from tests.front.test_session import PROFILE, expected_margin
 
 STEPS = [
     Step.user("Do it."),

@@ -11,7 +11,7 @@ from stepguard import Guard, Reason, Status, Step
 from stepguard.errors import VerdictError
 from stepguard.session import Session
 from tests.front.fakes import FakeEngine, make_guard
-from tests.front.test_session import PROFILE, STEPS, expected_margin
+from tests.front.played import PROFILE, STEPS, expected_margin
 
 BAD = Step.agent(thought="No.", action='{"name": "rm -rf"}')
 

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepguard import Guard, Reason, Status, Step
+from stepguard import Guard, Reason, Step
 from stepguard.conversations import Conversations
 from stepguard.errors import TrajectoryError
 from stepguard.messages import read_messages
-from stepguard.taxonomy import worse
 from tests.conftest import shared_path
 from tests.front.conversing import agent, call, fresh, result, talk, user
-from tests.front.fakes import FakeEngine, FakeTicket, make_guard
-
-
-@pytest.fixture
-def conversations(guard: Guard) -> Conversations:
-    return Conversations(guard)
+from tests.front.fakes import FakeEngine, make_guard
 
 
 def as_chat(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -174,86 +164,6 @@ def test_whatever_a_host_does_verdicts_are_those_of_a_fresh_read(
     conversations.close()
 
 
-def test_calls_of_one_turn_get_the_worse_of_their_own_and_the_joint_one(
-    conversations: Conversations, engine: FakeEngine
-) -> None:
-    calls = [call("one", 1), call("two", 2), call("three", 3)]
-    turn = conversations.check("key", [user("x"), agent("t", *calls)])
-    alone = [fresh([user("x"), agent("t", one)]).joint for one in calls]
-    assert len(turn.calls) == 3
-    for verdict, own in zip(turn.calls, alone, strict=True):
-        assert verdict.margin == worse(turn.joint, own).margin
-    assert len({one.margin for one in (turn.joint, *alone)}) == 4
-    whole = conversations.moderate("key", [user("x"), agent("t", *calls)])
-    assert whole.margin == max(turn.calls, key=lambda one: one.margin or 0).margin
-
-
-def test_a_host_that_asks_call_by_call(guard: Guard, conversations: Conversations) -> None:
-    calls = [call("one", 1), call("two", 2)]
-    messages = [user("x"), agent("t", *calls)]
-    turn = fresh(messages)
-    first = conversations.check("key", messages, [calls[0]])
-    before = guard.stats()["tokens"]
-    second = conversations.check("key", [*messages, result(1, "done")], [calls[1]])
-    assert guard.stats()["tokens"] == before, "the turn was judged as a whole"
-    assert [first.calls[0].margin, second.calls[0].margin] == [one.margin for one in turn.calls]
-    third = conversations.check("key", [*messages, result(1, "done")], [calls[0]])
-    assert third.joint.margin != turn.joint.margin, "the same call again, after its result, is new"
-
-
-def test_calls_that_are_not_in_the_list(conversations: Conversations) -> None:
-    given = {"name": "rm", "args": {"x": 1}, "id": "z"}
-    turn = conversations.check("key", [user("x")], [given])
-    expected = fresh([user("x"), agent("", call("rm", 0, x=1))])
-    assert turn.joint.margin == expected.joint.margin
-
-
-def test_a_blocked_call_poisons_nothing(conversations: Conversations) -> None:
-    bad, good = call("bad", 1), call("good", 2)
-    start = [user("x"), agent("I do harm.", bad)]
-    conversations.check("key", start)
-    conversations.decide("key", ran=False)
-    told = [*start, result(1, "Blocked."), agent("t", good)]
-    clean = [user("x"), result(1, "Blocked."), agent("t", good)]
-    assert conversations.moderate("key", told).margin == fresh(clean).joint.margin
-    edited = [user("compacted"), *told[1:]]
-    without = [user("compacted"), *clean[1:]]
-    assert conversations.moderate("key", edited).margin == fresh(without).joint.margin
-    assert conversations.moderate("copy", told).margin == fresh(clean).joint.margin, "a fork knows"
-    other = Conversations(conversations.guard)
-    assert other.moderate("key", told).margin == fresh(told).joint.margin
-
-
-def test_one_of_two_calls_was_blocked(conversations: Conversations) -> None:
-    bad, good, last = call("bad", 1), call("good", 2), call("last", 3)
-    start = [user("x"), agent("t", bad, good)]
-    conversations.check("key", start)
-    conversations.decide("key", [bad], ran=False)
-    told = [*start, result(1, "Blocked."), result(2, "fine"), agent("", last)]
-    clean = [user("x"), agent("t", good), result(1, "Blocked."), result(2, "fine"), agent("", last)]
-    assert conversations.moderate("key", told).margin == fresh(clean).joint.margin
-
-
-def test_a_blocked_call_that_is_asked_about_again_counts(conversations: Conversations) -> None:
-    start = [user("x"), agent("t", call("f", 1))]
-    conversations.check("key", start)
-    conversations.decide("key", ran=False)
-    assert conversations.moderate("key", start).margin == fresh(start).joint.margin
-    longer = [*start, result(1, "ran"), agent("", call("g", 2))]
-    assert conversations.moderate("key", longer).margin == fresh(longer).joint.margin
-
-
-def test_what_ran_after_all_counts(conversations: Conversations) -> None:
-    start = [user("x"), agent("t", call("f", 1))]
-    conversations.check("key", start)
-    conversations.decide("key", ran=False)
-    conversations.decide("key", [call("f", 1)], ran=True)
-    longer = [*start, result(1, "ran"), agent("", call("g", 2))]
-    assert conversations.moderate("key", longer).margin == fresh(longer).joint.margin
-    with pytest.raises(TrajectoryError, match="a call of a turn"):
-        conversations.decide("key", [call("never", 9)], ran=False)
-
-
 def test_steps_one_by_one(conversations: Conversations) -> None:
     steps = [
         Step.user("x"),
@@ -290,100 +200,11 @@ def test_images_lower_the_coverage_and_block_nothing_for_ever(conversations: Con
     assert verdict.unreadable == 2
 
 
-def test_a_deadline_that_passes(conversations: Conversations, engine: FakeEngine) -> None:
-    engine.slices = 10**9
-    verdict = conversations.moderate("key", talk(3), deadline_ms=30)
-    assert verdict.reason is Reason.DEADLINE
-    engine.slices = 0
-    for ticket in engine.tickets:
-        ticket.slices = 0
-    assert conversations.moderate("key", talk(3)).margin == fresh(talk(3)).joint.margin
-
-
-def test_the_deadline_holds_on_a_thread_too(
-    conversations: Conversations, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(FakeTicket, "wait", lambda *_: time.sleep(0.5) or [])
-
-    async def run() -> float:
-        started = time.monotonic()
-        turn = await conversations.acheck("key", talk(1), deadline_ms=50)
-        assert turn.joint.reason is Reason.DEADLINE
-        return time.monotonic() - started
-
-    assert asyncio.run(run()) < 0.3
-
-
-def test_calls_of_one_key_keep_their_order(conversations: Conversations) -> None:
-    async def run() -> list[int | None]:
-        waiting = [conversations.amoderate("key", Step.user(str(n))) for n in range(30)]
-        return [verdict.step for verdict in await asyncio.gather(*waiting)]
-
-    assert asyncio.run(run()) == list(range(30))
-
-
-def test_many_threads_on_many_keys(guard: Guard) -> None:
-    """More keys than are kept."""
-    conversations = Conversations(guard, most=5)
-    expected = {n: fresh(talk(n % 4 + 1, str(n % 8))).joint.margin for n in range(32)}
-
-    def one(n: int) -> bool:
-        verdict = conversations.moderate(str(n % 8), talk(n % 4 + 1, str(n % 8)))
-        return verdict.margin == expected[n]
-
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(one, [*range(32)] * 4))
-    assert len(conversations) <= 5
-
-
-def test_what_is_let_go_of_keeps_no_states(guard: Guard) -> None:
-    conversations = Conversations(guard, most=2)
-    for n in range(6):
-        conversations.moderate(str(n), talk(2, str(n)))
-    shelves = [shelf for shelf in guard._reader.shelves._shelves if shelf.kept]
-    assert len(shelves) == 2
-    conversations.close("5")
-    assert len([shelf for shelf in guard._reader.shelves._shelves if shelf.kept]) == 1
-    conversations.close()
-    assert not [shelf for shelf in guard._reader.shelves._shelves if shelf.kept]
-
-
-def test_after_closing(guard: Guard, conversations: Conversations) -> None:
-    conversations.moderate("key", talk(1))
-    conversations.close()
-    conversations.close()
-    assert conversations.moderate("key", talk(1)).reason is Reason.CLOSING
-    assert asyncio.run(conversations.amoderate("key", talk(1))).reason is Reason.CLOSING
-    other = Conversations(guard)
-    guard.close()
-    assert other.moderate("key", talk(1)).reason is Reason.CLOSING
-
-
-def test_closing_waits_for_a_call(conversations: Conversations, engine: FakeEngine) -> None:
-    engine.slices = 3
-    seen: list[Any] = []
-    thread = threading.Thread(target=lambda: seen.append(conversations.moderate("key", talk(1))))
-    thread.start()
-    while len(conversations) == 0:
-        time.sleep(0.001)
-    conversations.close()
-    thread.join(10)
-    assert seen[0].status in (Status.SAFE, Status.UNSAFE) or seen[0].reason is Reason.CLOSING
-
-
 def test_a_malformed_list_leaves_the_conversation_as_it_is(conversations: Conversations) -> None:
     conversations.moderate("key", talk(2))
     with pytest.raises(TrajectoryError, match=r"messages\[1\]"):
         conversations.moderate("key", [user("x"), {"odd": 1}])
     assert conversations.moderate("key", talk(3)).margin == fresh(talk(3)).joint.margin
-
-
-def test_wrong_arguments(guard: Guard) -> None:
-    for options in ({"most": 0}, {"window": "none"}, {"threads": True}):
-        with pytest.raises(ValueError, match=next(iter(options))):
-            Conversations(guard, **options)
-    with pytest.raises(TypeError, match="key"):
-        Conversations(guard).moderate(3, talk(1))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", ["attention", "hybrid"])

@@ -1,9 +1,7 @@
-"""stepguard-hook: whatever the server does, a call runs only after a proper "no opinion"."""
+"""stepguard-hook: whatever the server says, a call runs only after a proper "no opinion"."""
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import socket
 import subprocess
@@ -12,42 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hook.hook_program import QUICK, SANITIZE, SOURCES, answer, build, serving
-
-DENY = (
-    b'{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"deny",'
-    b'"permissionDecisionReason":"Blocked by stepguard: the verdict is unsafe."}}'
-)
-EVENT = json.dumps({"hook_event_name": "PreToolUse", "tool_input": {"a": "\u00e9\n"}}).encode()
-HOSTS = ["claude-code", "codex"]
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With sanitizers: a fault in it is an exit status that no test expects."""
-    return build(tmp_path_factory.mktemp("hook"), "stepguard-hook", SOURCES, *SANITIZE)
-
-
-def ask(
-    program: Path, path: Path, *words: str, host: str = "codex", event: bytes = EVENT
-) -> subprocess.CompletedProcess[bytes]:
-    command = [str(program), host, "--socket", str(path), "--timeout-ms", "4000", *words]
-    return subprocess.run(command, input=event, capture_output=True, timeout=30, check=False)
-
-
-def reason(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Why it denied, after a look at the whole answer: nothing in it but what both hosts know."""
-    assert done.returncode == 0, done.stderr
-    output = json.loads(done.stdout)["hookSpecificOutput"]
-    assert json.loads(done.stdout) == {
-        "hookSpecificOutput": {
-            "hookEventName": "PreToolUse",
-            "permissionDecision": "deny",
-            "permissionDecisionReason": output["permissionDecisionReason"],
-        }
-    }
-    assert output["permissionDecisionReason"]
-    return str(output["permissionDecisionReason"])
+from tests.hook.asking import DENY, EVENT, HOSTS, ask, reason
+from tests.hook.hook_program import QUICK, SOURCES, answer, build, serving
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -126,143 +90,6 @@ def test_an_answer_in_any_pieces(program: Path, tmp_path: Path) -> None:
 
     with serving(tmp_path / "s", drip):
         assert ask(program, tmp_path / "s").stdout == DENY
-
-
-def test_a_slow_drip_does_not_hold_it(program: Path, tmp_path: Path) -> None:
-    def drip(connection: socket.socket) -> None:
-        for _ in range(200):
-            connection.sendall(b"H")
-            time.sleep(0.02)
-
-    with serving(tmp_path / "s", drip):
-        started = time.monotonic()
-        done = ask(program, tmp_path / "s", "--timeout-ms", "300")
-        assert time.monotonic() - started < 2
-    assert "in time" in reason(done)
-
-
-def test_silence_is_a_denial_in_time(program: Path, tmp_path: Path) -> None:
-    with serving(tmp_path / "s", lambda _: time.sleep(1)):
-        started = time.monotonic()
-        done = ask(program, tmp_path / "s", "--timeout-ms", "200")
-        assert 0.19 < time.monotonic() - started < 1
-    assert "in time" in reason(done)
-
-
-def test_a_server_that_accepts_nothing(program: Path, tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "s"))
-        listener.listen(0)
-        with socket.socket(socket.AF_UNIX) as first:
-            first.connect(str(tmp_path / "s"))
-            assert "in time" in reason(ask(program, tmp_path / "s", "--timeout-ms", "200"))
-
-
-def test_no_server(program: Path, tmp_path: Path) -> None:
-    assert "cannot be reached" in reason(ask(program, tmp_path / "none"))
-    (tmp_path / "file").write_text("")
-    assert "cannot be reached" in reason(ask(program, tmp_path / "file"))
-
-
-@pytest.mark.parametrize("uid", ["12345", "4294967294"])
-def test_a_server_of_another_user_hears_nothing(program: Path, tmp_path: Path, uid: str) -> None:
-    with serving(tmp_path / "s", lambda c: c.sendall(answer(b""))) as received:
-        done = ask(program, tmp_path / "s", "--uid", uid)
-        time.sleep(0.05)
-    assert "another user" in reason(done)
-    assert received in ([], [b""])
-    with serving(tmp_path / "s", lambda c: c.sendall(answer(b""))):
-        assert ask(program, tmp_path / "s", "--uid", str(os.geteuid())).stdout == b""
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_a_server_that_really_is_another_user(program: Path, tmp_path: Path) -> None:
-    def as_nobody() -> None:
-        os.setgid(65534)
-        os.setuid(65534)
-
-    code = (
-        "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); s.listen();"
-        "print(flush=True);"
-        "c, _ = s.accept(); c.recv(65536);"
-        f"c.sendall({answer(b'')!r}); c.recv(1)"
-    )
-    for words, denies in (([], True), (["--uid", "65534"], False)):
-        path = tmp_path / "s"
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-            number = listener.fileno()
-            server = subprocess.Popen(
-                ["python3", "-c", code, str(number)],
-                pass_fds=[number],
-                preexec_fn=as_nobody,
-                stdout=subprocess.PIPE,
-            )
-            assert server.stdout is not None
-            server.stdout.readline()
-            done = ask(program, path, *words)
-            server.kill()
-            server.communicate()
-        path.unlink()
-        assert bool(done.stdout) == denies
-        if denies:
-            assert "another user" in reason(done)
-
-
-@pytest.mark.parametrize("event", [b"", b" " * ((16 << 20) + 1)])
-def test_events_that_cannot_be_read(program: Path, tmp_path: Path, event: bytes) -> None:
-    with serving(tmp_path / "s", lambda c: c.sendall(answer(b""))):
-        done = ask(program, tmp_path / "s", event=event)
-    assert "could not be read" in reason(done)
-
-
-def test_an_event_that_never_ends(program: Path, tmp_path: Path) -> None:
-    read, write = os.pipe()
-    command = [str(program), "codex", "--socket", str(tmp_path / "s"), "--timeout-ms", "200"]
-    done = subprocess.run(command, stdin=read, capture_output=True, timeout=20, check=False)
-    os.close(read)
-    os.close(write)
-    assert "could not be read" in reason(done)
-
-
-def test_a_large_event_arrives_whole(program: Path, tmp_path: Path) -> None:
-    event = os.urandom(3 << 20)
-    with serving(tmp_path / "s", lambda c: c.sendall(answer(b""))) as received:
-        assert ask(program, tmp_path / "s", event=event).stdout == b""
-    assert received[0].partition(b"\r\n\r\n")[2] == event
-
-
-def test_events_that_no_tool_waits_for_fail_loudly(program: Path, tmp_path: Path) -> None:
-    failed = ask(program, tmp_path / "none", "--observe")
-    assert (failed.returncode, failed.stdout) == (2, b"")
-    assert b"cannot be reached" in failed.stderr
-    with serving(tmp_path / "s", lambda c: c.sendall(answer(DENY))):
-        assert ask(program, tmp_path / "s", "--observe").returncode == 2
-    with serving(tmp_path / "s", lambda c: c.sendall(answer(b""))):
-        done = ask(program, tmp_path / "s", "--observe")
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        [],
-        ["claude"],
-        ["codex"],
-        ["codex", "--socket"],
-        ["codex", "--socket", ""],
-        ["codex", "--socket", "x" * 200],
-        ["codex", "--socket", "s", "--uid", "-1"],
-        ["codex", "--socket", "s", "--uid", "4294967295"],
-        ["codex", "--socket", "s", "--timeout-ms", "0"],
-        ["codex", "--socket", "s", "--timeout-ms", "99999999999"],
-        ["codex", "--socket", "s", "--allow"],
-    ],
-)
-def test_wrong_usage_blocks(program: Path, words: list[str]) -> None:
-    done = subprocess.run([program, *words], input=EVENT, capture_output=True, check=False)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.startswith(b"usage: stepguard-hook")
 
 
 def test_an_answer_that_cannot_be_printed_blocks(program: Path, tmp_path: Path) -> None:

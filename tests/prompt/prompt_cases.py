@@ -18,6 +18,7 @@ BINARY, FINE = "v1.0/trajectory_binary", "v1.0/trajectory_finegrained"
 COARSE, UNIFIED = "v1.5/coarse_grained_moderation", "v1.5/unified_safety_classification"
 TAXONOMY = "v1.0/taxonomy_finegrained"
 OFFICIAL_NAMES = (BINARY, FINE, COARSE, UNIFIED)
+NAMES = list(made.TOKENIZERS)
 SOURCES = ("agentdyn", "asse_security", "atbench_dev", "openagentsafety", "toolemu", "tracesafe")
 
 
@@ -69,3 +70,9 @@ def prompt(tokenizer: str, template: str = "short") -> Prompt:
 @cache
 def encoder(tokenizer: str, template: str = "short") -> Encoder:
     return Encoder(prompt(tokenizer, template), made.TOKENIZERS[tokenizer]())
+
+
+def built(template: str, chat: str = made.CHATML, **more: Any) -> Prompt:
+    """A prompt in SmolLM2's tokenizer, in any chat."""
+    special = made.special_tokens("smollm2")
+    return build_prompt(template, chat, special, made.smollm2(), **more)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("uvicorn", reason="stepguard[serve] is not installed")
 
+from stepguard.cli import main
 from stepguard.export import export_model
 from stepguard.server.run import Server
+from tests.cli.ran import Ran
 from tests.export.tiny import make_checkpoint
 from tests.front.fakes import make_guard
 from tests.server.client import Client
@@ -43,3 +45,15 @@ def served(engine: Gate, tmp_path: Path) -> Iterator[tuple[Client, Server]]:
 @pytest.fixture
 def client(served: tuple[Client, Server]) -> Client:
     return served[0]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """`stepguard serve` with these words, for commands that fail."""
+
+    def command(*words: object) -> Ran:
+        status = main(["serve", *map(str, words)])
+        found = capsys.readouterr()
+        return Ran(status, found.out, found.err)
+
+    return command

@@ -1,18 +1,12 @@
-"""The command: signals, other users, killed clients, each in processes of their own."""
+"""The command: a killed client, options, warnings, each in processes of their own."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,27 +15,9 @@ from stepguard import Guard, Step
 from stepguard.audit import verify
 from stepguard.cli import main
 from tests.cli.ran import Ran
-from tests.server.client import ACTION, USER, Answer, Client, events
+from tests.server.client import ACTION, USER, Client
 from tests.server.serving import ROOT, as_command
-
-FOREIGN = 65534
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """`stepguard serve` with these words, for commands that fail."""
-
-    def command(*words: object) -> Ran:
-        status = main(["serve", *map(str, words)])
-        found = capsys.readouterr()
-        return Ran(status, found.out, found.err)
-
-    return command
-
-
-def level(client: Client, name: str) -> float:
-    text = client.send("GET", "/metrics").body.decode()
-    return float(next(line for line in text.splitlines() if line.startswith(name + " ")).split()[1])
+from tests.server.slow_server import level
 
 
 def test_a_verdict_a_killed_client_and_the_end(
@@ -100,178 +76,6 @@ def test_a_verdict_a_killed_client_and_the_end(
     assert ACTION["thought"] not in text
 
 
-SLOW = """
-import sys, threading, time
-from pathlib import Path
-from stepguard.server import Settings, serve, unix_socket
-from tests.front.fakes import make_guard
-from tests.server.serving import Gate
-gate = Gate()
-guard = make_guard(gate)
-with unix_socket(Path(sys.argv[1]), shared=False) as listener:
-    gate.gate.clear()
-    threading.Thread(target=lambda: (sys.stdin.readline(), gate.gate.set()), daemon=True).start()
-    ready = lambda: print("ready", flush=True)
-    settings = Settings(drain_s=float(sys.argv[2]))
-    done = serve(guard, settings, listener, ready)
-raise SystemExit(0 if done else 3)
-"""
-
-
-def start_slow(path: Path, drain: float) -> subprocess.Popen[str]:
-    """A server whose engine answers when it is written a line."""
-    pipe = subprocess.PIPE
-    command = [sys.executable, "-c", SLOW, str(path), str(drain)]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def test_a_signal_lets_calls_finish_and_turns_others_away(tmp_path: Path) -> None:
-    client = Client(tmp_path / "run" / "guard.sock")
-    server = start_slow(client.path, 30)
-    path = client.open()
-    connection, response = client.stream(f"{path}/events")
-    found: list[Answer] = []
-    body = {"step": ACTION, "deadline_ms": 60_000}
-    pushing = threading.Thread(target=lambda: found.append(client.post(f"{path}/push", body)))
-    pushing.start()
-    while level(client, "stepguard_calls") < 1:
-        time.sleep(0.01)
-    server.send_signal(signal.SIGTERM)
-    until = time.monotonic() + 10
-    while client.send("GET", "/health").status == 200 and time.monotonic() < until:
-        time.sleep(0.01)
-    assert client.send("GET", "/health").json["status"] == "closing"
-    for answer in (client.post("/v1/sessions"), client.post(f"{path}/push", body)):
-        assert (answer.status, answer.error["type"]) == (503, "Closing")
-        assert answer.headers["retry-after"]
-    hook = client.post("/v1/hooks/codex", {"session_id": "s", "hook_event_name": "Stop"})
-    assert hook.status == 503
-    assert not found
-    assert server.stdin is not None
-    server.stdin.write("go\n")
-    server.stdin.flush()
-    pushing.join(20)
-    assert found[0].status == 200
-    assert found[0].json["verdict"]["margin"] is not None
-    assert list(events(response)) == [(1, "verdict", found[0].json), (None, "closed", {})]
-    connection.close()
-    assert server.wait(20) == 0
-
-
-def test_what_takes_too_long_is_left_and_said(tmp_path: Path) -> None:
-    client = Client(tmp_path / "run" / "guard.sock")
-    server = start_slow(client.path, 1)
-    path = client.open()
-    body = {"step": ACTION, "deadline_ms": 2500}
-    pushing = threading.Thread(target=lambda: client.post(f"{path}/push", body))
-    pushing.start()
-    while level(client, "stepguard_calls") < 1:
-        time.sleep(0.01)
-    server.send_signal(signal.SIGTERM)
-    assert server.wait(20) == 3
-    pushing.join(20)
-
-
-# A guard as a user of its own, which an agent of another user cannot touch.
-as_root = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv"
-)
-
-
-@as_root
-def test_foreign_users_are_not_heard_and_sessions_belong_to_their_user(
-    model: Path, open_folder: Path
-) -> None:
-    path = open_folder / "run" / "guard.sock"
-    with as_command(model, "--socket", path, "--clients", "12345,12346") as server:
-        assert probe(path, 0) == "200"
-        assert probe(path, FOREIGN) == "refused"
-        assert level(Client(path), "stepguard_refused_connections_total") == 1
-        session = probe(path, 12345, "open")
-        assert probe(path, 12345, session) == "200"
-        assert probe(path, 12346, session) == "404"
-        assert server.end() == 0
-
-
-@as_root
-@pytest.mark.slow
-def test_without_clients_nobody_else_finds_the_socket(model: Path, open_folder: Path) -> None:
-    path = open_folder / "run" / "guard.sock"
-    with as_command(model, "--socket", path):
-        assert probe(path, FOREIGN) == "no way"
-
-
-@as_root
-def test_a_server_of_another_user(model: Path, open_folder: Path) -> None:
-    folder = open_folder / "run"
-    folder.mkdir()
-    folder.chmod(0o711)
-    os.chown(folder, 12345, 12345)
-    readable = open_folder / "model"
-    shutil.copytree(model, readable)
-    as_other = ("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups")
-    options = ("--socket", folder / "guard.sock", "--clients", FOREIGN)
-    cache = open_folder / "cache"
-    cache.mkdir()
-    os.chown(cache, 12345, 12345)
-    with as_command(readable, *options, prefix=as_other, XDG_CACHE_HOME=str(cache)):
-        assert probe(folder / "guard.sock", FOREIGN) == "200"
-        assert probe(folder / "guard.sock", 12346) == "refused"
-        # What an agent of another user could do to a guard of its own user:
-        assert denied(FOREIGN, f"open({str(folder / 'other.sock')!r}, 'w')")
-        assert denied(FOREIGN, f"__import__('os').unlink({str(folder / 'guard.sock')!r})")
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that other users can go through. Not one of pytest's own, which every run that
-    begins closes to them."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        yield folder
-
-
-PROBE = """
-import os, sys
-sys.path.insert(0, sys.argv[3])
-from pathlib import Path
-from tests.server.client import *
-os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
-client, what = Client(Path(sys.argv[1]), timeout=10), sys.argv[4]
-try:
-    if what == "open":
-        print(client.open().rpartition("/")[2])
-    elif what:
-        print(client.post(f"/v1/sessions/{what}/push", {"step": ACTION}).status)
-    else:
-        print(client.send("GET", "/health").status)
-except (ConnectionResetError, BrokenPipeError):
-    print("refused")
-except PermissionError:
-    print("no way")
-except Exception as error:
-    print(repr(error))
-"""
-
-
-def probe(path: Path, uid: int, what: str = "") -> str:
-    """What a client of that user is told."""
-    command = [sys.executable, "-c", PROBE, str(path), str(uid), str(ROOT), what]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    return done.stdout.strip()
-
-
-def denied(uid: int, code: str) -> bool:
-    """Whether that user may not do it."""
-    changed = f"import os; os.setgroups([]); os.setgid({uid}); os.setuid({uid})\n{code}"
-    done = subprocess.run([sys.executable, "-c", changed], capture_output=True, check=False)
-    return b"PermissionError" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -319,15 +123,3 @@ def test_a_warning_is_one_harmless_line(tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-c", WARNING, str(tmp_path / "run" / "guard.sock"), name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr == "stepguard: planted \\x1b[2J\n"
-
-
-def test_a_second_server_is_refused(tmp_path: Path, run: Callable[..., Ran]) -> None:
-    path = tmp_path / "run" / "guard.sock"
-    server = start_slow(path, 1)
-    ran = run("nowhere", "--socket", path)
-    assert ran.status == 1
-    assert "no other server" in ran.err
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
-    server.send_signal(signal.SIGTERM)
-    assert server.wait(20) == 0

@@ -28,7 +28,7 @@ from stepguard.train.records import Record, read_records
 from stepguard.train.scores import score_records
 from tests.export.adapters import write_adapter
 from tests.export.tiny import make_checkpoint
-from tests.train.lora_runs import write_records
+from tests.train.lora.runs import write_records
 
 BASE = Base("small_base", "small-base==1.0", "ab" * 32, "Apache-2.0")
 ASKING = {"template": "short"}

@@ -30,7 +30,7 @@ from stepguard.train.lora.scoring import Scorer, settings_of  # noqa: E402
 from stepguard.train.lora.store import steps_of  # noqa: E402
 from stepguard.train.records import Record, read_records  # noqa: E402
 from tests.export.tiny import make_checkpoint  # noqa: E402
-from tests.train.lora_runs import pack, tiny, trainer, write_records  # noqa: E402
+from tests.train.lora.runs import pack, tiny, trainer, write_records  # noqa: E402
 
 torch.set_num_threads(1)
 

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import reduce
 from typing import Literal, TypeVar
 
 from stepguard.call import Call
 from stepguard.conversations.line import at_turn
 from stepguard.conversations.question import Question
 from stepguard.conversations.slots import Slots, UnreadableError
-from stepguard.conversations.turns import asked_of
+from stepguard.conversations.turns import asked_of, same_for_all, worst
+from stepguard.conversations.twins import Twins
 from stepguard.errors import EngineClosed
 from stepguard.guard import Guard
 from stepguard.messages import read_calls
-from stepguard.taxonomy import GuardId, Reason, Status, Turn, Verdict, worse
+from stepguard.taxonomy import GuardId, Reason, Status, Turn, Verdict
 
 _T = TypeVar("_T")
 
-_LATE = "not done in time"
 
-
-class Conversations:
+class Conversations(Twins):
     """Conversations with a guard, by a key of the host's. Threads may share it.
 
     Hosts hand over whole lists again and again, edited, compacted or forked. A list is compared
@@ -87,17 +84,6 @@ class Conversations:
         """
         return worst(self.check(key, messages, tools=tools, deadline_ms=deadline_ms))
 
-    async def amoderate(
-        self,
-        key: str,
-        messages: object,
-        *,
-        tools: object = None,
-        deadline_ms: float | None = None,
-    ) -> Verdict:
-        """`moderate` on a thread. The answer is there in time, whatever the thread does."""
-        return worst(await self.acheck(key, messages, tools=tools, deadline_ms=deadline_ms))
-
     def check(
         self,
         key: str,
@@ -117,25 +103,6 @@ class Conversations:
         question = self.enter(key, calls, tools)
         return self._left(question, lambda: self._check(question, messages, call))
 
-    async def acheck(
-        self,
-        key: str,
-        messages: object,
-        calls: object = None,
-        *,
-        tools: object = None,
-        deadline_ms: float | None = None,
-    ) -> Turn:
-        """`check` on a thread. The answer is there in time, whatever the thread does."""
-        call = Call.begin(deadline_ms)
-        question = self.enter(key, calls, tools)
-        return await self._on_thread(
-            question,
-            call,
-            lambda: self._check(question, messages, call),
-            lambda: _turn(self.unavailable(Reason.DEADLINE, _LATE, call), calls),
-        )
-
     def observe(
         self,
         key: str,
@@ -152,21 +119,6 @@ class Conversations:
         question = self.enter(key, tools=tools)
         self._left(question, lambda: self._observe(question, messages, call))
 
-    async def aobserve(
-        self,
-        key: str,
-        messages: object,
-        *,
-        tools: object = None,
-        deadline_ms: float | None = None,
-    ) -> None:
-        """`observe` on a thread."""
-        call = Call.begin(deadline_ms)
-        question = self.enter(key, tools=tools)
-        await self._on_thread(
-            question, call, lambda: self._observe(question, messages, call), lambda: None
-        )
-
     def decide(self, key: str, calls: object = None, *, ran: bool) -> None:
         """Says whether calls of the turns that were judged lately ran; None for all of the last.
 
@@ -176,13 +128,6 @@ class Conversations:
         """
         question = self.enter(key, calls)
         self._left(question, lambda: self._decide(question, ran))
-
-    async def adecide(self, key: str, calls: object = None, *, ran: bool) -> None:
-        """`decide` on a thread."""
-        question = self.enter(key, calls)
-        await self._on_thread(
-            question, Call.begin(), lambda: self._decide(question, ran), lambda: None
-        )
 
     def enter(self, key: str, calls: object = None, tools: object = None) -> Question:
         """A question at the end of its key's line; `leave` has to be called in any case.
@@ -274,16 +219,6 @@ class Conversations:
         finally:
             self.leave(question)
 
-    async def _on_thread(
-        self, question: Question, call: Call, job: Callable[[], _T], late: Callable[[], _T]
-    ) -> _T:
-        waiting = asyncio.wrap_future(self.start(question, job, lambda: self._pool))
-        done, _ = await asyncio.wait([waiting], timeout=None if call.until is None else call.left)
-        if done:
-            return waiting.result()
-        waiting.add_done_callback(_seen)
-        return late()
-
     def _check(self, question: Question, messages: object, call: Call) -> Turn:
         calls = question.calls
         try:
@@ -301,11 +236,11 @@ class Conversations:
             turn = kept.judge(entries, None if asked is None else asked.entry, call)
             return Turn(turn.joint, tuple(turn.calls[i] for i in indices) or turn.calls)
         except _NoVerdict as error:
-            return _turn(self.unavailable(error.reason, str(error), call), calls)
+            return same_for_all(self.unavailable(error.reason, str(error), call), calls)
         except UnreadableError as error:
-            return _turn(self.unavailable(Reason.MALFORMED, str(error), call), calls)
+            return same_for_all(self.unavailable(Reason.MALFORMED, str(error), call), calls)
         except EngineClosed as error:
-            return _turn(self.unavailable(Reason.CLOSING, str(error), call), calls)
+            return same_for_all(self.unavailable(Reason.CLOSING, str(error), call), calls)
 
     def _observe(self, question: Question, messages: object, call: Call) -> None:
         try:
@@ -340,20 +275,3 @@ class _NoVerdict(Exception):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-def worst(turn: Turn) -> Verdict:
-    """The verdict of a turn that allows least."""
-    return reduce(worse, turn.calls, turn.joint)
-
-
-def _turn(verdict: Verdict, calls: object = None) -> Turn:
-    """The same verdict for every call that was asked about."""
-    count = len(calls) if isinstance(calls, list | tuple) else 1
-    return Turn(verdict, (verdict,) * max(1, count))
-
-
-def _seen(future: asyncio.Future[_T]) -> None:
-    """Nobody waits for it any more; what it raised is not lost silently."""
-    if not future.cancelled():
-        future.exception()

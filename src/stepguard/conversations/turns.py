@@ -1,13 +1,15 @@
-"""Which turn of a list is to be judged."""
+"""Which turn of a list is to be judged, and the verdict of a turn as a whole."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 from stepguard.conversations.content import Item, of_profile
 from stepguard.messages import Entry, ToolCall
 from stepguard.messages.calls import calls_text
 from stepguard.prompt import Step
+from stepguard.taxonomy import Turn, Verdict, worse
 
 
 def asked_of(
@@ -56,3 +58,14 @@ def _places(
             return None
         found.append(index)
     return found
+
+
+def worst(turn: Turn) -> Verdict:
+    """The verdict of a turn that allows least."""
+    return reduce(worse, turn.calls, turn.joint)
+
+
+def same_for_all(verdict: Verdict, calls: object = None) -> Turn:
+    """The same verdict for every call that was asked about."""
+    count = len(calls) if isinstance(calls, list | tuple) else 1
+    return Turn(verdict, (verdict,) * max(1, count))

@@ -6,20 +6,17 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from stepguard.errors import ModelFormatError
-from stepguard.manifest.reading import FILE, REPAIR, Is, check_tree, plain, read_object, wrong
+from stepguard.manifest.agreement import check_agreement
+from stepguard.manifest.reading import FILE, Is, check_tree, plain, read_object
+from stepguard.manifest.text import check_format, parse, read_text
 
 FORMAT = "stepguard-model"
 FORMAT_VERSION = 1
-NEEDED_FILES = ("model.onnx", "tokenizer.json", "weights.bin")
-VERDICT_LABELS = ("safe", "unsafe")
-_MOST_BYTES = 16 << 20
 
 
 def _is_plain(name: str) -> bool:
@@ -265,7 +262,7 @@ class Manifest:
         check_format(value, FORMAT, FORMAT_VERSION)
         check_tree(value)
         manifest: Manifest = read_object(cls, value, "")
-        _check_agreement(manifest)
+        check_agreement(manifest)
         return manifest
 
     @classmethod
@@ -288,87 +285,3 @@ def load(folder: str | Path) -> Manifest:
     """
     fix = "Give the folder that `stepguard export` wrote."
     return Manifest.from_json(read_text(Path(folder), "the manifest of a model directory", fix))
-
-
-def read_text(folder: Path, expected: str, fix: str) -> bytes:
-    """The bytes of a folder's manifest.json. Raises ModelFormatError with these words."""
-    path = folder / FILE
-    try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        got = error.strerror or type(error).__name__
-        raise ModelFormatError(str(path), expected=expected, got=got, fix=fix) from error
-    if len(text) > _MOST_BYTES:
-        raise ModelFormatError(
-            str(path), expected=f"at most {_MOST_BYTES} bytes", got="more", fix=REPAIR
-        )
-    return text
-
-
-def parse(text: str | bytes) -> Any:
-    """The JSON of a manifest. Raises ModelFormatError."""
-    try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twins)
-    except (ValueError, RecursionError) as error:
-        raise ModelFormatError(
-            FILE, expected="JSON", got=str(error) or type(error).__name__, fix=REPAIR
-        ) from error
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the key {name!r} stands twice in one object")
-    return result
-
-
-def check_format(value: object, name: str, newest: int) -> None:
-    """Raises ModelFormatError unless it is an object of this format, no newer than `newest`."""
-    if not isinstance(value, dict):
-        raise wrong("", "an object", value)
-    if value.get("format") != name:
-        raise wrong("format", repr(name), value.get("format"))
-    version = value.get("format_version")
-    if type(version) is not int or version < 1:
-        raise wrong("format_version", f"a whole number from 1 to {newest}", version)
-    if version > newest:
-        raise ModelFormatError(
-            f"{FILE}: format_version",
-            expected=f"at most {newest}",
-            got=f"{version}: made by a newer stepguard",
-            fix="Upgrade: pip install -U stepguard",
-        )
-
-
-def _check_agreement(manifest: Manifest) -> None:
-    heads = [entry.file for entry in manifest.heads.values()]
-    for name in (*NEEDED_FILES, *manifest.licence.files, *heads):
-        if name not in manifest.files:
-            raise wrong(f"files.{name}", "an entry", None)
-    shape = manifest.architecture
-    if shape.heads % shape.kv_heads:
-        raise wrong("architecture.kv_heads", f"a divisor of {shape.heads} heads", shape.kv_heads)
-    if shape.rotary_dim > shape.head_dim or shape.rotary_dim % 2:
-        expected = f"an even number up to head_dim {shape.head_dim}"
-        raise wrong("architecture.rotary_dim", expected, shape.rotary_dim)
-    for target, head in manifest.heads.items():
-        _check_head(target, head)
-    for index, entry in enumerate(manifest.calibration):
-        if entry.low > entry.high:
-            raise wrong(f"calibration[{index}].low", f"at most high {entry.high}", entry.low)
-
-
-def _check_head(target: Target, head: HeadEntry) -> None:
-    if head.file in NEEDED_FILES:
-        raise wrong(f"heads.{target}.file", "a file of its own", head.file)
-    where = f"heads.{target}.labels"
-    if target == "verdict" and head.labels != VERDICT_LABELS:
-        raise wrong(where, " and ".join(VERDICT_LABELS), list(head.labels))
-    if len(head.labels) < 2 or len(set(head.labels)) < len(head.labels):
-        raise wrong(where, "at least two labels, none of them twice", list(head.labels))

@@ -9,19 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from stepguard.manifest.fields import (
-    Count,
-    FileEntry,
-    Licence,
-    PlainName,
-    Share,
-    Size,
-    check_format,
-    digest,
-    parse,
-    read_text,
-)
+from stepguard.manifest.fields import Count, FileEntry, Licence, PlainName, Share, Size, digest
 from stepguard.manifest.reading import Is, check_tree, plain, read_object, wrong
+from stepguard.manifest.text import check_format, parse, read_text
 
 SCREEN_FORMAT = "stepguard-screen"
 SCREEN_VERSION = 1

@@ -6,9 +6,10 @@ from stepguard.prompt.answers import ANSWERS, Answer
 from stepguard.prompt.build import build_prompt
 from stepguard.prompt.diagnosis import diagnosis_mode, place_fields
 from stepguard.prompt.encoder import Border, Encoder, Extension
+from stepguard.prompt.mode import Mode, Spelling
 from stepguard.prompt.official import OFFICIAL, OfficialPrompt, recognise
 from stepguard.prompt.step import Step, Trajectory
-from stepguard.prompt.template import MODES, Mode, Prompt, Spelling
+from stepguard.prompt.template import MODES, Prompt
 from stepguard.prompt.tokenizer import load_tokenizer
 
 __all__ = [

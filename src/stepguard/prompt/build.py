@@ -14,9 +14,10 @@ from stepguard.prompt.chat import render_chat
 from stepguard.prompt.forgery import Delimiters
 from stepguard.prompt.forms import SHORT, Form
 from stepguard.prompt.labels import place_labels
+from stepguard.prompt.mode import Mode, Spelling
 from stepguard.prompt.pieces import Piece, split_special
 from stepguard.prompt.source import PROFILE_MARK, STEPS_MARK, Source, read_source
-from stepguard.prompt.template import Mode, Prompt, Spelling, check_places
+from stepguard.prompt.template import Prompt, check_places
 
 __all__ = ["SHORT_TEMPLATE", "build_prompt"]
 

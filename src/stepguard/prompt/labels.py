@@ -14,9 +14,9 @@ from tokenizers import Tokenizer
 
 from stepguard.errors import PromptError
 from stepguard.prompt.answers import WORD, Label
+from stepguard.prompt.mode import LABELS, Spelling
 from stepguard.prompt.pieces import Piece, common_length
 from stepguard.prompt.stream import advance
-from stepguard.prompt.template import LABELS, Spelling
 
 __all__ = ["open_end", "place_labels"]
 

@@ -1,91 +1,21 @@
-"""`Prompt`: everything that the manifest says about how a model is asked, and its labels."""
+"""`Prompt`: everything that the manifest says about how a model is asked."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from stepguard.errors import PromptError
 from stepguard.prompt.answers import ANSWERS, DIAGNOSIS, FIRST_TOKEN, FORCED, RATIONALE
+from stepguard.prompt.entries import check_kind, check_known, read_entries
 from stepguard.prompt.forgery import Delimiters
 from stepguard.prompt.forms import Form
-from stepguard.prompt.pieces import Piece, pieces_from_manifest, token_ids
+from stepguard.prompt.mode import Mode, Spelling
+from stepguard.prompt.pieces import Piece, pieces_from_manifest
 
-__all__ = ["LABELS", "MODES", "Mode", "Prompt", "Spelling"]
-
-LABELS = ("safe", "unsafe")
 MODES = (FIRST_TOKEN, FORCED, RATIONALE, DIAGNOSIS)
-
-
-@dataclass(frozen=True, slots=True)
-class Spelling:
-    """One accepted way to write a label: its text and the ids after the question's last id."""
-
-    text: str
-    path: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """One way to get an answer.
-
-    `question` stands behind the steps, up to the token where the verdict is read or the answer
-    begins; the profile may stand in it. `labels` are empty where no verdict is read by logits.
-    `thinking` says whether the chat template was told to let the model think. For a written answer:
-    `begun` is what of it the question holds already, `special` are ids that may stand in it beside
-    those of the tokenizer, `stop` are the ids that end it, `limit` is how many tokens it may have.
-    """
-
-    question: tuple[Piece, ...]
-    labels: Mapping[str, tuple[Spelling, ...]]
-    thinking: bool
-    begun: str = ""
-    special: Mapping[str, int] = field(default_factory=dict)
-    stop: tuple[int, ...] = ()
-    limit: int = 0
-
-    @property
-    def row_ids(self) -> tuple[int, ...]:
-        """The output rows that a verdict reads, ascending: the first id of every spelling."""
-        return tuple(sorted({s.path[0] for group in self.labels.values() for s in group}))
-
-    def to_manifest(self) -> dict[str, object]:
-        return {
-            "question": [piece.to_manifest() for piece in self.question],
-            "labels": {
-                label: [{"text": s.text, "path": list(s.path)} for s in spellings]
-                for label, spellings in self.labels.items()
-            },
-            "thinking": self.thinking,
-            "begun": self.begun,
-            "special": dict(self.special),
-            "stop": list(self.stop),
-            "limit": self.limit,
-        }
-
-    @staticmethod
-    def from_manifest(data: object, name: str, *, read: bool) -> Mode:
-        """`read`: whether it has labels. Raises PromptError that names the entry at fault."""
-        where = f"prompt.modes.{name}"
-        entries = _entries(data, list(Mode.__dataclass_fields__), where)
-        for key, kind in (("thinking", bool), ("begun", str), ("limit", int)):
-            _check_kind(entries[key], kind, f"{where}.{key}")
-        if (entries["limit"] > 0) != (name == RATIONALE):
-            expected = "a positive number" if name == RATIONALE else "0: nothing is written"
-            got = str(entries["limit"])
-            raise PromptError(f"{where}.limit", expected=expected, got=got)
-        return Mode(
-            question=pieces_from_manifest(entries["question"], f"{where}.question"),
-            labels=_labels(entries["labels"], where, read=read),
-            thinking=entries["thinking"],
-            begun=entries["begun"],
-            special=_special(entries["special"], f"{where}.special"),
-            stop=token_ids(entries["stop"], f"{where}.stop", empty=name != RATIONALE),
-            limit=entries["limit"],
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,17 +115,17 @@ class Prompt:
     @staticmethod
     def from_manifest(data: object) -> Prompt:
         """Raises PromptError that names the entry at fault."""
-        entries = _entries(data, list(Prompt.__dataclass_fields__), "prompt")
+        entries = read_entries(data, list(Prompt.__dataclass_fields__), "prompt")
         texts = ("name", "sha256", "taxonomy_sha256", "answer", "mode")
         for name, kind in (("official", bool), *((text, str) for text in texts)):
-            _check_kind(entries[name], kind, f"prompt.{name}")
-        _check_known(entries["answer"], ANSWERS, "prompt.answer")
+            check_kind(entries[name], kind, f"prompt.{name}")
+        check_known(entries["answer"], ANSWERS, "prompt.answer")
         modes = entries["modes"]
         if not isinstance(modes, dict) or not modes:
             raise PromptError("prompt.modes", expected="at least one mode", got=repr(modes)[:80])
         for name in modes:
-            _check_known(name, MODES, "prompt.modes (a key)")
-        _check_known(entries["mode"], modes, "prompt.mode")
+            check_known(name, MODES, "prompt.modes (a key)")
+        check_known(entries["mode"], modes, "prompt.mode")
         prefix = pieces_from_manifest(entries["prefix"], "prompt.prefix")
         prompt = Prompt(
             name=entries["name"],
@@ -245,57 +175,3 @@ def _check_opening(question: tuple[Piece, ...], where: str) -> None:
     if any(piece.ids for piece in question[:at]):
         expected = "only text between the steps and the profile"
         raise PromptError(where, expected=expected, got="token ids")
-
-
-def _entries(data: object, names: list[str], where: str) -> Mapping[str, Any]:
-    if not isinstance(data, dict) or sorted(data) != sorted(names):
-        got = ", ".join(map(str, data)) if isinstance(data, dict) else repr(data)[:80]
-        raise PromptError(where, expected=f"the keys {', '.join(names)}", got=got)
-    return data
-
-
-def _check_kind(value: object, kind: type, where: str) -> None:
-    if type(value) is not kind:
-        name = {bool: "true or false", str: "a string", int: "a whole number"}[kind]
-        raise PromptError(where, expected=name, got=repr(value)[:80])
-
-
-def _check_known(value: str, known: Collection[str], where: str) -> None:
-    if value not in known:
-        fix = "A newer stepguard may know it."
-        raise PromptError(where, expected=" or ".join(known), got=repr(value)[:80], fix=fix)
-
-
-def _special(data: object, where: str) -> dict[str, int]:
-    if not isinstance(data, dict) or not all(isinstance(text, str) and text for text in data):
-        raise PromptError(where, expected="an object of token ids", got=repr(data)[:80])
-    ids = token_ids(list(data.values()), where, empty=True)
-    return dict(zip(data, ids, strict=True))
-
-
-def _labels(data: object, where: str, *, read: bool) -> dict[str, tuple[Spelling, ...]]:
-    where = f"{where}.labels"
-    if not read:
-        if data != {}:
-            raise PromptError(where, expected="none: no label is read", got=repr(data)[:80])
-        return {}
-    if not isinstance(data, dict) or sorted(data) != sorted(LABELS):
-        raise PromptError(where, expected=f"the labels {', '.join(LABELS)}", got=repr(data)[:80])
-    labels = {label: _spellings(data[label], f"{where}.{label}") for label in LABELS}
-    first = {label: {s.path[0] for s in group} for label, group in labels.items()}
-    if first["safe"] & first["unsafe"]:
-        got = f"{sorted(first['safe'] & first['unsafe'])} in both"
-        raise PromptError(where, expected="labels that differ in their first id", got=got)
-    return labels
-
-
-def _spellings(data: object, where: str) -> tuple[Spelling, ...]:
-    if not isinstance(data, list) or not data:
-        raise PromptError(where, expected="at least one spelling", got=repr(data)[:80])
-    spellings = []
-    for i, entry in enumerate(data):
-        good = isinstance(entry, dict) and sorted(entry) == ["path", "text"]
-        if not good or not isinstance(entry["text"], str):
-            raise PromptError(f"{where}[{i}]", expected="'text' and 'path'", got=repr(entry)[:80])
-        spellings.append(Spelling(entry["text"], token_ids(entry["path"], f"{where}[{i}].path")))
-    return tuple(spellings)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from stepguard.calls import joint_step
 from stepguard.errors import VerdictError
 from stepguard.prompt import Step
 from stepguard.server.answer import Answer
@@ -22,7 +23,7 @@ from stepguard.server.faults import Fault
 from stepguard.server.shared import Shared, answering, owner_of
 from stepguard.server.talks import Talk
 from stepguard.server.work import Due
-from stepguard.session import Session, joint_step
+from stepguard.session import Session
 from stepguard.taxonomy import Diagnosis, Turn, Verdict
 
 _PATH = "/v1/sessions"

@@ -21,7 +21,7 @@ from stepguard.train.lora.base import Base, open_base  # noqa: E402
 from stepguard.train.lora.rows import Packed, Packer  # noqa: E402
 from stepguard.train.lora.tower import Tower, margins_of  # noqa: E402
 from stepguard.train.records import read_records  # noqa: E402
-from tests.train.lora_runs import LABELS, pack, tiny, write_records  # noqa: E402
+from tests.train.lora.runs import LABELS, pack, tiny, write_records  # noqa: E402
 
 torch.set_num_threads(1)
 

@@ -15,7 +15,7 @@ from stepguard.manifest import load
 from tests.cli.ran import Ran
 
 Run = Callable[..., Ran]
-PAIR = Path(__file__).resolve().parents[2] / "examples" / "pair"
+PAIR = Path(__file__).resolve().parents[3] / "examples" / "pair"
 
 pytestmark = pytest.mark.slow
 

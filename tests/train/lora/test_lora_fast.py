@@ -22,7 +22,7 @@ from stepguard.train.lora.rows import Row  # noqa: E402
 from stepguard.train.lora.settings import Settings  # noqa: E402
 from stepguard.train.lora.tower import Tower, loss_of  # noqa: E402
 from stepguard.train.records import read_records  # noqa: E402
-from tests.train.lora_runs import pack, tiny, trainer, write_records  # noqa: E402
+from tests.train.lora.runs import pack, tiny, trainer, write_records  # noqa: E402
 
 torch.set_num_threads(1)
 

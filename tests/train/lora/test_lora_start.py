@@ -25,7 +25,7 @@ from stepguard.train.lora.start import read_start  # noqa: E402
 from stepguard.train.lora.store import run_of, steps_of  # noqa: E402
 from stepguard.train.records import read_records  # noqa: E402
 from tests.export.tiny import make_checkpoint  # noqa: E402
-from tests.train.lora_runs import pack, tiny, trainer, write_records  # noqa: E402
+from tests.train.lora.runs import pack, tiny, trainer, write_records  # noqa: E402
 
 WEIGHTS = "adapter_model.safetensors"
 torch.set_num_threads(1)

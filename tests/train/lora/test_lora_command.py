@@ -19,7 +19,7 @@ from stepguard.export import export_model  # noqa: E402
 from stepguard.train import read_records  # noqa: E402
 from stepguard.train.points import label_points  # noqa: E402
 from stepguard.train.scores import score_records  # noqa: E402
-from tests.train.lora_runs import tiny, write_records  # noqa: E402
+from tests.train.lora.runs import tiny, write_records  # noqa: E402
 
 torch.set_num_threads(1)
 
