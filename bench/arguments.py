@@ -11,6 +11,7 @@ from stepguard.bench.latency.measure import OURS
 from stepguard.bench.latency.peer import PEERS
 from stepguard.bench.outputs import add_json_file
 from stepguard.cli.arguments import count, seed, threads
+from stepguard.cli.show import add_activations
 from stepguard.errors import StepguardError
 from stepguard.runtime import active_isa, multiplies_bfloat16, usable_cores
 
@@ -95,6 +96,7 @@ def add_engines(parser: argparse.ArgumentParser, peers: list[str] | None = None)
     add_device(parser)
     text = "threads of every engine (%(default)s)"
     parser.add_argument("--threads", type=threads, default=default_threads(), help=text)
+    add_activations(parser, calibrated=False)
     parser.add_argument("--seed", type=seed, default=0, help="other weights (%(default)s)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where files are made and kept")
     add_json_file(parser)
@@ -114,8 +116,11 @@ def check_table(arguments: argparse.Namespace) -> str:
         RuntimeMissingError: there is no such table here; said before any file is made.
     """
     table = active_isa(getattr(arguments, "isa", None))
-    if getattr(arguments, "activations", None) == "bf16" and not multiplies_bfloat16(table):
-        arguments.usage(f"--activations bf16: needs the table amx, this is {table}")
+    if getattr(arguments, "activations", None) == "bf16":
+        on_gpu = getattr(arguments, "device", "cpu") == "cuda"
+        if on_gpu or not multiplies_bfloat16(table):
+            what = "a GPU" if on_gpu else table
+            arguments.usage(f"--activations bf16: needs the table amx, this is {what}")
     return table
 
 

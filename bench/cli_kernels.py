@@ -10,6 +10,7 @@ from stepguard.bench.run_kernels import run_kernels
 from stepguard.bench.shapes import GUARDS
 from stepguard.cli.arguments import count, threads
 from stepguard.cli.show import formatted
+from stepguard.runtime import ACTIVATIONS
 
 _KERNELS = f"""\
 Runs every operation of a shape with every kernel table of this CPU, with random numbers of the
@@ -20,6 +21,7 @@ Weights, pages and states come from memory, as in a forward pass.
 
   stepguard bench kernels --shape qwen3.5-0.8b --rows 1,40,88
   stepguard bench kernels --isa avx2 --ops mlp.gate_up attention --json kernels.json
+  stepguard bench kernels --ops mlp.down --activations fp32 int8
 
 With --json FILE one object: benchmark, machine, shape, settings, peaks {{threads, memory_gb_s,
 gop_s}}, cases: a list of {{name, ours_ms, peers, best_peer, ratio (there are no peers), error,
@@ -42,8 +44,9 @@ def add_kernels_parser(commands: Any) -> None:
     choices = ["int4", "int8", "float32"]
     text = "how weights are stored (%(default)s)"
     parser.add_argument("--quant", choices=choices, default="int4", help=text)
-    text = "what they are multiplied with: bf16 with the table amx only (int8)"
-    parser.add_argument("--activations", choices=["int8", "bf16"], default="int8", help=text)
+    text = "what int4 and int8 weights are multiplied with, one or several: bf16 with the table "
+    text += "amx only (what each table takes by itself: amx bf16 beside int4 weights, else int8)"
+    parser.add_argument("--activations", choices=list(ACTIVATIONS), nargs="+", help=text)
     text = "type of the KV pages (%(default)s)"
     parser.add_argument("--kv", choices=["fp16", "fp32"], default="fp16", help=text)
     text = "kernel tables, see `stepguard info` (that of STEPGUARD_ISA, else all but the reference)"

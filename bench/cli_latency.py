@@ -21,7 +21,8 @@ from stepguard.cli.show import formatted
 _COMMON = f"""\
 peers: {", ".join(OTHERS)}; what is not installed, or fails, is said, and the others are measured.
 --work keeps what was made, so that a second run starts at once. STEPGUARD_ISA forces a kernel table
-of ours, and the floor is that of its instructions.
+of ours, --activations what its Linears multiply weights with; the floor is that of their
+instructions.
 
 The floor is the least time that ours could take here: over all operations the larger of bytes by
 the measured bandwidth and operations by the measured peak of the instructions used, added up.

@@ -21,7 +21,8 @@ _SIZES = f"""\
 Which guard can this machine afford? Makes a random int4 model of every shape, one at a time, times
 step verdicts and reading from nothing as `bench latency` does, and removes the model. What was
 measured stays in --work: a run that was broken off goes on with the next shape, and further shapes
-join the table. Other settings, another machine, kernel table or version measure again.
+join the table. Other settings or activations, another machine, kernel table or version measure
+again.
 
   stepguard bench sizes --work /var/tmp/sizes --plot sizes.png
   stepguard bench sizes --work /var/tmp/sizes --shapes qwen3.5-0.8b,qwen3.5-2b --new 16

@@ -24,6 +24,7 @@ anything is timed, and ours must be the same bits in however large a company.
   stepguard bench throughput guard
 
 With a MODEL ours is measured alone: other engines cannot read it. --work keeps what was made.
+--activations is for ours, too, whatever a MODEL was calibrated for.
 
 With --json FILE one object: benchmark, machine, model, settings, versions, missing, cases: a list
 of {{name, tokens, ours_ms, peers, best_peer, ratio (milliseconds per verdict), sessions, beside,

@@ -52,9 +52,8 @@ class Timing:
 
 
 def measure_kernels(
-    ops: Sequence[Op],
+    plan: Sequence[tuple[Op, Sequence[str]]],
     *,
-    tables: Sequence[str],
     rows: Sequence[int],
     context: int,
     peaks: Peaks,
@@ -64,18 +63,19 @@ def measure_kernels(
 ) -> list[Timing]:
     """Times each operation at each number of rows for about `seconds`, with each table in turn.
 
-    context: tokens of the path that attention looks at, the rows counted.
+    plan: the operations, and the tables that run each. context: tokens of the path that attention
+    looks at, the rows counted.
 
     Raises:
         StepguardError: a table answers something else than the reference.
     """
     found: list[Timing] = []
-    total = len(ops) * len(rows)
-    for op in ops:
-        for count in rows:
+    total = len(plan) * len(rows)
+    for index, (op, tables) in enumerate(plan):
+        for number, count in enumerate(rows, start=1):
             found += _measure(op, count, tables, max(context, count), peaks, seconds, allowed)
             if progress is not None:
-                progress(len(found) // len(tables), total)
+                progress(index * len(rows) + number, total)
     return found
 
 

@@ -17,6 +17,8 @@ _OF_TABLE = {
     "amx": ("amx", "avx512", "avx2"),
     "neon": ("neon",),
 }
+# Tiles multiply rows of more bits in parts: so many products of a kind that they have.
+_PARTS_IN_TILES = {"fp32": ("bf16", 3), "int16": ("int8", 2)}
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,22 @@ class Peaks:
         names = (f"{isa}/{kind}" for isa in _OF_TABLE.get(table, ()))
         return next((self.operations[name] for name in names if name in self.operations), None)
 
+    def of_work(self, table: str, work: Work) -> float | None:
+        """Operations a second that a kernel table could do of that work; None as in `of`."""
+        kind, parts = _PARTS_IN_TILES.get(work.arithmetic, ("", 1))
+        tiles = self.operations.get(f"{table}/{kind}") if work.tiled and table == "amx" else None
+        return self.of(table, work.arithmetic) if tiles is None else tiles / parts
+
     def least_seconds(self, table: str, work: Work) -> float | None:
         """The larger of bytes / bandwidth and operations / peak; None without such a peak."""
-        peak = self.of(table, work.arithmetic)
+        peak = self.of_work(table, work)
         if peak is None:
             return None
         return max(work.bytes / self.memory, work.operations / peak)
 
     def bound(self, table: str, work: Work) -> str:
         """Which of both is the larger: "memory" or the kind of arithmetic; "" without a peak."""
-        peak = self.of(table, work.arithmetic)
+        peak = self.of_work(table, work)
         if peak is None:
             return ""
         memory = work.bytes / self.memory > work.operations / peak

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
@@ -16,7 +17,14 @@ from stepguard.bench.report import machine_text, progress_bar, say
 from stepguard.bench.shapes import find_shape
 from stepguard.bench.work import Op, operations_of
 from stepguard.cli.show import console
-from stepguard.runtime import active_isa, find_onnxruntime, isa_tables, multiplies_bfloat16
+from stepguard.export.shape import Shape
+from stepguard.runtime import (
+    activations_of,
+    active_isa,
+    find_onnxruntime,
+    isa_tables,
+    multiplies_bfloat16,
+)
 from stepguard.runtime._isa import ISA_VARIABLE
 
 REFERENCE = "generic"
@@ -25,24 +33,21 @@ REFERENCE = "generic"
 def run_kernels(arguments: argparse.Namespace) -> int:
     """Checks, times, prints."""
     shape = find_shape(arguments.shape)
-    activations = "fp32" if arguments.quant == "float32" else arguments.activations
-    ops = operations_of(
-        shape.shape, quant=arguments.quant, half=arguments.kv == "fp16", activations=activations
-    )
-    ops = _chosen(arguments, ops)
-    tables = _tables(arguments)
-    if activations == "bf16":
-        tables = _with_bfloat16(arguments, tables)
+    kinds = _by_activations(arguments, _tables(arguments))
+    plan = _planned(arguments, shape.shape, kinds)
     setup = Setup(
-        find_onnxruntime().version, ", ".join(tables), arguments.threads, arguments.kv, activations
+        find_onnxruntime().version,
+        ", ".join(_every(kinds)),
+        arguments.threads,
+        arguments.kv,
+        ", ".join(kinds),
     )
     machine = describe_machine(setup)
     say("measuring peaks")
     peaks = measure_peaks(arguments.threads)
-    with progress_bar(f"{shape.name}: {len(ops)} operations") as progress:
+    with progress_bar(f"{shape.name}: {len(plan)} operations") as progress:
         timings = measure_kernels(
-            ops,
-            tables=tables,
+            plan,
             rows=arguments.rows,
             context=arguments.context,
             peaks=peaks,
@@ -53,7 +58,11 @@ def run_kernels(arguments: argparse.Namespace) -> int:
         "benchmark": "kernels",
         "machine": machine.to_dict(),
         "shape": shape.name,
-        "settings": {"quant": arguments.quant, "context": arguments.context},
+        "settings": {
+            "quant": arguments.quant,
+            "context": arguments.context,
+            "activations": list(kinds),
+        },
         "peaks": peaks.to_dict(),
         "cases": [timing.to_dict() for timing in timings],
     }
@@ -74,6 +83,48 @@ def _tables(arguments: argparse.Namespace) -> list[str]:
         return [active_isa()]
     there = [table.name for table in isa_tables()]
     return [name for name in there if name != REFERENCE] or [REFERENCE]
+
+
+def _by_activations(arguments: argparse.Namespace, tables: list[str]) -> dict[str, list[str]]:
+    """Every kind of activations that is timed, and the tables that run it: those that are asked
+    for, else the one that each table takes by itself."""
+    found: dict[str, list[str]] = {}
+    for wanted in dict.fromkeys(arguments.activations or [None]):
+        able = _with_bfloat16(arguments, tables) if wanted == "bf16" else tables
+        for table in able:
+            try:
+                kind = activations_of(wanted, {arguments.quant}, table)
+            except ValueError as error:
+                arguments.usage(f"--{error}")
+            found.setdefault(kind, []).append(table)
+    return found
+
+
+def _every(kinds: Mapping[str, Sequence[str]]) -> list[str]:
+    """The tables of all kinds, each once."""
+    return list(dict.fromkeys(table for tables in kinds.values() for table in tables))
+
+
+def _planned(
+    arguments: argparse.Namespace, shape: Shape, kinds: Mapping[str, Sequence[str]]
+) -> list[tuple[Op, Sequence[str]]]:
+    """The operations that are asked for, those with activations once for each kind, and the tables
+    that run them."""
+    half = arguments.kv == "fp16"
+    each = {
+        kind: _chosen(
+            arguments, operations_of(shape, quant=arguments.quant, half=half, activations=kind)
+        )
+        for kind in kinds
+    }
+    found: list[tuple[Op, Sequence[str]]] = []
+    for same in zip(*each.values(), strict=True):  # the operation with each kind
+        if not same[0].has_activations:
+            found.append((same[0], _every(kinds)))
+            continue
+        for kind, op in zip(each, same, strict=True):
+            found.append((dataclasses.replace(op, name=f"{op.name} x {kind}"), kinds[kind]))
+    return found
 
 
 def _with_bfloat16(arguments: argparse.Namespace, tables: list[str]) -> list[str]:

@@ -13,10 +13,9 @@ from rich.table import Table
 
 from stepguard import __version__
 from stepguard.bench.arguments import check_table
-from stepguard.bench.latency.devices import our_setup
 from stepguard.bench.latency.engines import work_folder
 from stepguard.bench.latency.measure import OURS
-from stepguard.bench.latency.one_shape import measure_shape, settings_of
+from stepguard.bench.latency.one_shape import measure_shape, settings_of, setup_of
 from stepguard.bench.machine import cpu_name
 from stepguard.bench.outputs import write_json
 from stepguard.bench.plot import need_matplotlib
@@ -91,7 +90,7 @@ def _known(shape: GuardShape, arguments: argparse.Namespace, work: Path) -> Foun
 
 def _settings(arguments: argparse.Namespace) -> dict[str, object]:
     """What decides the numbers, so that only numbers of the same are taken over."""
-    setup = our_setup(arguments.threads, arguments.device)
+    setup = setup_of(arguments)
     versions = {"stepguard": __version__, "onnxruntime": setup.ort_version}
     where = {"cpu": cpu_name(), "isa": setup.isa, **versions}
     return settings_of(arguments) | {"peers": arguments.peers} | where
@@ -123,7 +122,8 @@ def _machines(found: Sequence[Found]) -> str:
         machine = one["machine"]
         lines[
             f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}, {machine['threads']} "
-            f"threads, stepguard {machine['stepguard']}, ONNX Runtime {machine['onnxruntime']}"
+            f"threads, activations in {machine['activations']}, "
+            f"stepguard {machine['stepguard']}, ONNX Runtime {machine['onnxruntime']}"
         ] = None
     loads = ", ".join(f"{one['shape']} {one['machine']['load']}" for one in found)
     return plain("\n".join(lines)) + "\n" + plain(f"load when it began: {loads}")

@@ -24,7 +24,7 @@ from stepguard.bench.latency.engines import (
 )
 from stepguard.bench.latency.measure import OURS
 from stepguard.bench.latency.report import engines_text
-from stepguard.bench.machine import describe_machine
+from stepguard.bench.machine import Setup, describe_machine
 from stepguard.bench.memory import our_memory
 from stepguard.bench.outputs import write_json
 from stepguard.bench.report import machine_text, progress_bar, say
@@ -44,12 +44,13 @@ def run_throughput(arguments: argparse.Namespace) -> int:
     if arguments.device == "cuda":
         find_gpu()  # before anything is made
     _check_room(arguments, shape)
+    setup = _setup(arguments)  # what does not go with this model is said before anything is made
     with ExitStack() as stack:
         work = stack.enter_context(work_folder(arguments.work))
         model = _model(arguments, shape, work)
         manifest = load(model)
         run, texts = _start(stack, arguments, shape, model, manifest, work)
-        machine = describe_machine(our_setup(arguments.threads, arguments.device))
+        machine = describe_machine(setup)
         with progress_bar(f"{_name(arguments)}: {', '.join(run.versions)}") as progress:
             cases = measure_throughput(
                 run.engines,
@@ -65,7 +66,8 @@ def run_throughput(arguments: argparse.Namespace) -> int:
         "settings": {
             name: getattr(arguments, name)
             for name in ("context", "new", "question", "beside", "rounds", "seed", "device")
-        },
+        }
+        | {"activations": setup.activations},
         "versions": run.versions,
         "missing": run.missing,
         "cases": [case.to_dict() for case in cases],
@@ -92,6 +94,11 @@ def _check_room(arguments: argparse.Namespace, shape: GuardShape | None) -> None
     most = shape.shape.context if shape else load(arguments.model).architecture.context
     if _room(arguments) > most:
         arguments.usage(f"{_room(arguments)} tokens: the model's context is {most}")
+
+
+def _setup(arguments: argparse.Namespace) -> Setup:
+    linear = load(arguments.model).quantisation.linear if arguments.model else ["int4"]
+    return our_setup(arguments.threads, arguments.device, arguments.activations, linear)
 
 
 def _model(arguments: argparse.Namespace, shape: GuardShape | None, work: Path) -> Path:
@@ -132,6 +139,7 @@ def _start(
         memory=our_memory(manifest, most, room),
         model=model,
         device=arguments.device,
+        activations=arguments.activations,
     )
     rows = chosen_rows(rng, architecture.vocabulary)
     return start_engines(stack, wanted, work, rows), Texts(contexts, steps, question, long)

@@ -20,11 +20,12 @@ EPILOGUES = {"none": 0, "residual": 1, "swiglu": 2}
 @dataclass(frozen=True)
 class Work:
     """bytes: from memory. arithmetic: "fp32", "int8" (8 bits by 8), "int16" (16 by 16) or
-    "bf16"."""
+    "bf16". tiled: whether a table that has tiles multiplies in them."""
 
     bytes: float
     operations: float
     arithmetic: str
+    tiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Op:
     def has_context(self) -> bool:
         """Whether it depends on how much was read before."""
         return self.op == "attention"
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether it multiplies weights that are integers, with one kind of activations."""
+        return self.op == "linear" and self.sizes["format"] != FORMATS["float32"]
 
     def work(self, rows: int, context: int, segments: int = 1) -> Work:
         """Of one layer. context: tokens of the path, the rows counted. segments: States written."""
@@ -115,7 +121,7 @@ def _linear_work(sizes: dict[str, int], rows: int, context: int, segments: int) 
     scales = 0 if form == 0 else 2 * blocks * PANEL
     integers = {1: "int16", 2: "int8"}.get(form, "fp32")
     kind = ("fp32", integers, "bf16")[sizes["activations"]]
-    return Work(panels * (weights + scales), 2 * rows * n * k, kind)
+    return Work(panels * (weights + scales), 2 * rows * n * k, kind, tiled=form != 0)
 
 
 def _attention_work(sizes: dict[str, int], rows: int, context: int, segments: int) -> Work:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import metadata
 
 from stepguard.bench.gpu import find_gpu
 from stepguard.bench.latency import prepare
 from stepguard.bench.machine import Setup
+from stepguard.errors import StepguardError
 from stepguard.runtime import activations_of, active_isa, find_onnxruntime
 
 DEVICES = ("cpu", "cuda")
@@ -46,15 +47,27 @@ def peers_on(
     return found, reasons
 
 
-def our_setup(threads: int, device: str = "cpu") -> Setup:
+def our_setup(
+    threads: int,
+    device: str = "cpu",
+    activations: str | None = None,
+    linear: Collection[str] = ("int4",),
+) -> Setup:
     """How ours runs: what the report states is what the engine was told.
+
+    activations: those that were asked for, or None. linear: the formats of the matrices.
 
     Raises:
         RuntimeMissingError: no usable ONNX Runtime, or with "cuda" no GPU.
+        StepguardError: there are no such activations for these weights, or not here.
     """
     version, kv = find_onnxruntime().version, str(prepare.OURS["kv"])
-    if device == "cuda":
-        name = f"cuda, {find_gpu().name}"
-        return Setup(version, name, 1, kv, activations_of(None, {"int4"}, ""))
-    isa = active_isa()
-    return Setup(version, isa, threads, kv, activations_of(None, {"int4"}, isa))
+    on_gpu = device == "cuda"
+    isa = "" if on_gpu else active_isa()
+    try:
+        runs = activations_of(activations, linear, isa)
+    except ValueError as error:
+        raise StepguardError("the options of the command", got=str(error)) from error
+    if on_gpu:
+        return Setup(version, f"cuda, {find_gpu().name}", 1, kv, runs)
+    return Setup(version, isa, threads, kv, runs)

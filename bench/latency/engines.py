@@ -72,7 +72,8 @@ class Wanted:
 
     shape: whose random weights they get; None where ours has a model directory that others cannot
     read. peers: names of others. room: the longest path in tokens. sessions: how many paths at
-    once. memory: bytes that ours may take. device: what computes, "cpu" or "cuda".
+    once. memory: bytes that ours may take. device: what computes, "cpu" or "cuda". activations: of
+    ours; None for those that it takes by itself.
     """
 
     shape: GuardShape | None
@@ -84,6 +85,7 @@ class Wanted:
     memory: int = prepare.OURS["memory"]
     model: Path | None = None
     device: str = "cpu"
+    activations: str | None = None
 
 
 @contextmanager
@@ -136,7 +138,12 @@ def _start(name: str, wanted: Wanted, work: Path, rows: Ids) -> Remote:
         )
     options: dict[str, Any] = {"sessions": wanted.sessions, "device": wanted.device}
     if name == OURS:
-        options = {**prepare.OURS, "memory": wanted.memory, "device": wanted.device}
+        options = {
+            **prepare.OURS,
+            "memory": wanted.memory,
+            "device": wanted.device,
+            "activations": wanted.activations,
+        }
     elif wanted.shape is not None:
         options |= prepare.options(name, wanted.shape)
     return Remote(

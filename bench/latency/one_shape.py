@@ -26,7 +26,7 @@ from stepguard.bench.latency.measure import Case, measure
 from stepguard.bench.latency.ours import LABELS
 from stepguard.bench.latency.peer import Ids
 from stepguard.bench.latency.remote import Remote
-from stepguard.bench.machine import Machine, describe_machine
+from stepguard.bench.machine import Machine, Setup, describe_machine
 from stepguard.bench.peaks import Peaks, measure_peaks
 from stepguard.bench.report import progress_bar
 from stepguard.bench.shapes import GuardShape
@@ -61,8 +61,8 @@ class ShapeRun:
 def measure_shape(shape: GuardShape, arguments: argparse.Namespace, work: Path) -> ShapeRun:
     """Makes what is missing in `work`, checks and times.
 
-    arguments: context, new, question, prefill, repeats, usual, peers, threads, seed and device, as
-    in `bench latency`.
+    arguments: context, new, question, prefill, repeats, usual, peers, threads, activations, seed
+    and device, as in `bench latency`.
 
     Raises:
         StepguardError: a text is longer than the shape's context; ours cannot be made or loaded; an
@@ -83,10 +83,11 @@ def measure_shape(shape: GuardShape, arguments: argparse.Namespace, work: Path) 
         arguments.threads,
         longest + 512,
         device=arguments.device,
+        activations=arguments.activations,
     )
     with ExitStack() as stack:
         run = start_engines(stack, wanted, work, chosen_rows(rng, vocabulary))
-        machine = describe_machine(our_setup(arguments.threads, arguments.device))
+        machine = describe_machine(setup_of(arguments))
         peaks = measure_peaks(arguments.threads) if gpu is None else measure_gpu(gpu)
         cases, memory = run.without_lost(
             lambda engines: _timed(engines, shape.name, ids, question, arguments)
@@ -121,8 +122,13 @@ def _timed(
     return cases, resident_memory(engines)
 
 
+def setup_of(arguments: argparse.Namespace) -> Setup:
+    """How ours runs with these arguments."""
+    return our_setup(arguments.threads, arguments.device, arguments.activations)
+
+
 def settings_of(arguments: argparse.Namespace) -> dict[str, object]:
-    """What decides the numbers, beside machine and versions."""
+    """What decides the numbers, beside machine and versions. activations: those that run."""
     names = (
         "context",
         "new",
@@ -134,7 +140,8 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, object]:
         "seed",
         "device",
     )
-    return {name: getattr(arguments, name) for name in names}
+    found = {name: getattr(arguments, name) for name in names}
+    return found | {"activations": setup_of(arguments).activations}
 
 
 def resident_memory(engines: Sequence[Remote]) -> dict[str, dict[str, int]]:

@@ -117,7 +117,7 @@ def test_a_wrong_kernel_gets_no_time() -> None:
     op = Op("norm", "rms_norm", {"width": 100})
     assert _core.measure_op(op.op, {**op.sizes, "rows": 3}, TABLES[:1], 1, 0.0, 0.0)[3][0][2] == 0
     with pytest.raises(StepguardError, match=r"norm, 3 rows, .*computes something else"):
-        measure_kernels([op], tables=TABLES[:1], rows=[3], context=1, peaks=PEAKS, allowed=0.0)
+        measure_kernels([(op, TABLES[:1])], rows=[3], context=1, peaks=PEAKS, allowed=0.0)
 
 
 @pytest.mark.parametrize(

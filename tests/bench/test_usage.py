@@ -119,16 +119,32 @@ def test_what_was_expected(words: tuple[str, ...], text: str, refused: Any) -> N
     assert "invalid" not in said
 
 
-def test_bfloat16_without_tiles(refused: Any) -> None:
-    words = ("--isa", "generic") if "amx" in TABLES else ()
-    said = refused("growth", "MODEL", "--activations", "bf16", *words)
+@pytest.mark.parametrize(
+    "command", ["growth", "latency", "prefill", "throughput", "sizes", "kernels"]
+)
+def test_bfloat16_without_tiles(
+    command: str, refused: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "amx" in TABLES:
+        monkeypatch.setenv("STEPGUARD_ISA", "avx2")
+    said = refused(*WITH_FILES[command], "--activations", "bf16")
     assert "--activations bf16: needs the table amx" in said
+
+
+def test_bfloat16_on_a_gpu(refused: Any) -> None:
+    said = refused(*LATENCY, "--activations", "bf16", "--device", "cuda")
+    assert "--activations bf16: needs the table amx, this is a GPU" in said
 
 
 def test_an_option_that_is_not_for_the_model(
     tiny_guards: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["bench", "growth", str(tiny_guards["float32"]), "--activations", "int8"]) == 1
+    for command in (["growth"], ["throughput", "--context", "40", "--beside", "0"]):
+        words = ["bench", *command, str(tiny_guards["float32"]), "--activations", "int8"]
+        assert main(words) == 1
+        assert "'int8' needs int4 or int8 weights" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["bench", "kernels", "--quant", "float32", "--activations", "int8"])
     assert "'int8' needs int4 or int8 weights" in capsys.readouterr().err
 
 

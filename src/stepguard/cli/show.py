@@ -88,11 +88,13 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object, for machines")
 
 
-def add_activations(parser: argparse.ArgumentParser) -> None:
-    """The option --activations."""
+def add_activations(parser: argparse.ArgumentParser, *, calibrated: bool = True) -> None:
+    """The option --activations. calibrated: whether a guard's calibration decides when nobody
+    says."""
+    first = "what the guard was calibrated for; else " if calibrated else ""
     parser.add_argument(
         "--activations",
         choices=["fp32", "int8", "bf16"],
-        help="what int4 and int8 weights are multiplied with (what the guard was calibrated for; "
-        "else bf16 for int4 weights on a CPU with AMX, int8 on others; bf16 needs AMX)",
+        help=f"what int4 and int8 weights are multiplied with ({first}bf16 for int4 weights on a "
+        "CPU with AMX, int8 on others; bf16 needs AMX)",
     )
