@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stepguard.bench.arguments import add_threads
-from stepguard.bench.outputs import add_json_file
+from stepguard.bench.outputs import add_json_file, add_plot
 from stepguard.bench.run_cold import run_cold
 from stepguard.bench.shapes import GUARDS
 from stepguard.cli.arguments import count
@@ -21,6 +21,7 @@ clock where other programs run.
 
   stepguard bench cold guard
   stepguard bench cold --shape qwen3.5-0.8b --work /var/tmp/bench --json cold.json
+  stepguard bench cold guard --plot cold.svg
 
 With --json FILE one object: benchmark, machine, model, settings, cases: a list of one {{name,
 ours_ms, peers, best_peer, ratio, first {{total, ms, cpu_ms, tokens}}, later, median_ms,
@@ -45,5 +46,6 @@ def add_cold_parser(commands: Any) -> None:
     add_threads(parser)
     parser.add_argument("--isa", metavar="NAME", help="kernel table, see `stepguard info`")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where a model is made and kept")
+    add_plot(parser)
     add_json_file(parser)
     parser.set_defaults(run=run_cold, usage=parser.error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stepguard.bench.arguments import default_threads, parse_counts, seconds
-from stepguard.bench.outputs import add_json_file
+from stepguard.bench.outputs import add_json_file, add_plot
 from stepguard.bench.run_kernels import run_kernels
 from stepguard.bench.shapes import GUARDS
 from stepguard.cli.arguments import count, threads
@@ -21,7 +21,7 @@ Weights, pages and states come from memory, as in a forward pass.
 
   stepguard bench kernels --shape qwen3.5-0.8b --rows 1,40,88
   stepguard bench kernels --isa avx2 --ops mlp.gate_up attention --json kernels.json
-  stepguard bench kernels --ops mlp.down --activations fp32 int8
+  stepguard bench kernels --ops mlp.down --activations fp32 int8 --plot kernels.png
 
 With --json FILE one object: benchmark, machine, shape, settings, peaks {{threads, memory_gb_s,
 gop_s}}, cases: a list of {{name, ours_ms, peers, best_peer, ratio (there are no peers), error,
@@ -56,5 +56,6 @@ def add_kernels_parser(commands: Any) -> None:
     parser.add_argument("--threads", type=threads, default=default_threads(), help=text)
     text = "how long each is timed (%(default)s)"
     parser.add_argument("--seconds", type=seconds, default=0.2, help=text)
+    add_plot(parser)
     add_json_file(parser)
     parser.set_defaults(run=run_kernels, usage=parser.error)

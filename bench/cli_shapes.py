@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stepguard.bench.arguments import add_device, add_threads
-from stepguard.bench.outputs import add_json_file, add_json_output
+from stepguard.bench.outputs import add_json_file, add_json_output, add_plot
 from stepguard.bench.run_export import run_export
 from stepguard.bench.run_make import run_make_checkpoint, run_make_model
 from stepguard.bench.run_memory import run_memory
@@ -54,6 +54,7 @@ is known. Random models of shapes are removed when they were measured.
 
   stepguard bench memory guard --context 8192
   stepguard bench memory --shape qwen3.5-0.8b --quant int4 --json memory.json
+  stepguard bench memory guard-int4 guard-int8 --plot memory.png
 
 With --device cuda these are the memory of the host, and one more column has what the GPU has less
 free at the whole context: weights, pages, States and rows, but not what CUDA takes at its first
@@ -89,6 +90,7 @@ def add_shape_parsers(commands: Any) -> None:
     memory.add_argument("--context", type=count, default=4096, metavar="N", help=text)
     add_device(memory)
     _add_text(memory)
+    add_plot(memory)
     add_json_file(memory)
     shapes = _add(commands, "shapes", "every shape, end to end", _RUN, run_shapes)
     _add_choice(shapes)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stepguard.bench.arguments import add_engines, add_question, parse_counts
+from stepguard.bench.outputs import add_plot
 from stepguard.bench.run_throughput import run_throughput
 from stepguard.bench.shapes import GUARDS
 from stepguard.cli.arguments import count, seed
@@ -21,7 +22,7 @@ anything is timed, and ours must be the same bits in however large a company.
 
   stepguard bench throughput --shape qwen3.5-0.8b --work /var/tmp/bench
   stepguard bench throughput --shape qwen3.5-0.8b --sessions 1,8 --context 512 --peers genai
-  stepguard bench throughput guard
+  stepguard bench throughput guard --plot throughput.png
 
 With a MODEL ours is measured alone: other engines cannot read it. --work keeps what was made.
 --activations is for ours, too, whatever a MODEL was calibrated for.
@@ -52,5 +53,6 @@ def add_throughput_parser(commands: Any) -> None:
     parser.add_argument("--beside", type=seed, default=2048, metavar="N", help=text)
     text = "rounds of each number of sessions (%(default)s)"
     parser.add_argument("--rounds", type=count, default=5, metavar="N", help=text)
+    add_plot(parser)
     add_engines(parser, ["genai", "llama.cpp"])
     parser.set_defaults(run=run_throughput, usage=parser.error)

@@ -12,9 +12,11 @@ from rich.table import Table
 
 from stepguard.bench.arguments import check_length, check_table
 from stepguard.bench.cold import ALL_PARTS, INTERPRETER, Cold, measure_cold
+from stepguard.bench.cold_probe import PARTS
 from stepguard.bench.latency.engines import work_folder
-from stepguard.bench.machine import describe_machine, load_now
+from stepguard.bench.machine import Machine, describe_machine, load_now
 from stepguard.bench.outputs import write_json
+from stepguard.bench.plot import check_plot, describe, picture, stacked_bars
 from stepguard.bench.report import machine_text, progress_bar, say
 from stepguard.bench.samples import made_samples
 from stepguard.bench.shapes import find_shape, make_model
@@ -31,6 +33,7 @@ def run_cold(arguments: argparse.Namespace) -> int:
     if (arguments.shape is None) == (arguments.model is None):
         arguments.usage("give a MODEL, or --shape NAME")
     check_table(arguments)
+    check_plot(arguments.plot)
     if arguments.shape:
         shape = find_shape(arguments.shape)
         check_length(shape.name, arguments.new, shape.shape.context)
@@ -65,6 +68,8 @@ def run_cold(arguments: argparse.Namespace) -> int:
     }
     if arguments.json:
         write_json(arguments.json, report)
+    if arguments.plot:
+        plot_cold(cold, machine, arguments.shape or model.name, arguments.plot)
     console().print(machine_text(machine), soft_wrap=True)
     console().print(cold_table(cold))
     return 0
@@ -121,6 +126,19 @@ def cold_table(cold: Cold) -> Table:
     whole = ("all", f"{cold.first.total:,.0f}", _spread(cold, ""), f"{cold.cpu_median(''):,.0f}")
     table.add_row(*whole)
     return table
+
+
+def plot_cold(cold: Cold, machine: Machine, title: str, file: Path) -> None:
+    """The parts of the first start and of later ones (medians), on end, and their CPU time."""
+    cpu = {part: cold.cpu_median(part) for part in PARTS}
+    bars = ["first start", "later: median", "of it CPU time"]
+    parts = {
+        part: [cold.first.ms[part], cold.median(part), cpu.get(part, 0.0)] for part in ALL_PARTS
+    }
+    with picture(file, size=(10, 4)) as axes:
+        stacked_bars(axes, bars, parts)
+        axes.set_xlabel("milliseconds from the start of the process to its first verdict")
+        describe(axes, f"{title}, {cold.later[0].tokens} tokens read", machine)
 
 
 def _spread(cold: Cold, part: str) -> str:

@@ -21,7 +21,7 @@ from stepguard.bench.memory import our_memory
 from stepguard.bench.opened import Opened, opened
 from stepguard.bench.outputs import give_json
 from stepguard.bench.peaks import Peaks, measure_peaks
-from stepguard.bench.plot import need_matplotlib, plot_growth
+from stepguard.bench.plot import check_plot, plot_growth
 from stepguard.bench.report import growth_table, machine_text, progress_bar
 from stepguard.bench.samples import read_samples
 from stepguard.cli.show import console
@@ -35,8 +35,7 @@ _UNCUT = 1 << 31
 def run_growth(arguments: argparse.Namespace) -> int:
     """Measures and prints."""
     check_table(arguments)
-    if arguments.plot:
-        need_matplotlib()  # before anything is measured
+    check_plot(arguments.plot)
     manifest = load(arguments.model)
     with opened(
         arguments.model,

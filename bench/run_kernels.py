@@ -6,17 +6,20 @@ import argparse
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.table import Table
 
 from stepguard.bench.kernels import Timing, measure_kernels
-from stepguard.bench.machine import Setup, describe_machine
+from stepguard.bench.machine import Machine, Setup, describe_machine
 from stepguard.bench.outputs import write_json
-from stepguard.bench.peaks import measure_peaks
+from stepguard.bench.peaks import Peaks, measure_peaks
+from stepguard.bench.plot import check_plot, describe, grouped_bars, picture
 from stepguard.bench.report import machine_text, progress_bar, say
 from stepguard.bench.shapes import find_shape
 from stepguard.bench.work import Op, operations_of
 from stepguard.cli.show import console
+from stepguard.errors import StepguardError
 from stepguard.export.shape import Shape
 from stepguard.runtime import (
     activations_of,
@@ -32,6 +35,7 @@ REFERENCE = "generic"
 
 def run_kernels(arguments: argparse.Namespace) -> int:
     """Checks, times, prints."""
+    check_plot(arguments.plot)
     shape = find_shape(arguments.shape)
     kinds = _by_activations(arguments, _tables(arguments))
     plan = _planned(arguments, shape.shape, kinds)
@@ -45,6 +49,8 @@ def run_kernels(arguments: argparse.Namespace) -> int:
     machine = describe_machine(setup)
     say("measuring peaks")
     peaks = measure_peaks(arguments.threads)
+    if arguments.plot:
+        _check_shares(peaks, _every(kinds))
     with progress_bar(f"{shape.name}: {len(plan)} operations") as progress:
         timings = measure_kernels(
             plan,
@@ -68,6 +74,8 @@ def run_kernels(arguments: argparse.Namespace) -> int:
     }
     if arguments.json:
         write_json(arguments.json, report)
+    if arguments.plot:
+        plot_kernels(timings, machine, shape.name, arguments.plot)
     out = console()
     out.print(machine_text(machine), soft_wrap=True)
     out.print(peaks.line(), soft_wrap=True)
@@ -142,6 +150,17 @@ def _chosen(arguments: argparse.Namespace, ops: list[Op]) -> list[Op]:
     return [op for op in ops if not arguments.ops or op.name in arguments.ops]
 
 
+def _check_shares(peaks: Peaks, tables: Sequence[str]) -> None:
+    """What is drawn are shares of peaks: said before anything is timed where there are none."""
+    if all(peaks.of(table, "fp32") is None for table in tables):
+        raise StepguardError(
+            "--plot",
+            expected="a kernel table whose peaks are measured",
+            got=", ".join(tables),
+            fix="Choose another table with --isa, or leave --plot out.",
+        )
+
+
 def kernels_table(timings: Sequence[Timing], title: str, context: int) -> Table:
     """A line for each operation, number of rows and table."""
     table = Table(title=f"{title}, attention at {context:,} tokens; median of each")
@@ -161,3 +180,29 @@ def kernels_table(timings: Sequence[Timing], title: str, context: int) -> Table:
             "" if one.share is None else f"{one.share:.0%}",
         )
     return table
+
+
+def plot_kernels(timings: Sequence[Timing], machine: Machine, title: str, file: Path) -> None:
+    """How much of its peak each operation reaches with each table, one number of rows below the
+    other."""
+    ops = list(dict.fromkeys(one.name for one in timings))
+    tables = list(dict.fromkeys(one.table for one in timings))
+    numbers = list(dict.fromkeys(one.rows for one in timings))
+    shares = {(one.rows, one.table, one.name): one.share for one in timings}
+    size = (max(8.0, 1.5 + 0.3 * len(ops) * len(tables)), 1.5 + 2.5 * len(numbers))
+    with picture(file, size=size, rows=len(numbers)) as found:
+        every = found if len(numbers) > 1 else [found]
+        for axes, rows in zip(every, numbers, strict=True):
+            bars = {
+                table: [_percent(shares.get((rows, table, op))) for op in ops] for table in tables
+            }
+            grouped_bars(axes, ops, bars, turned=30)
+            axes.tick_params(axis="x", labelbottom=rows == numbers[-1])
+            axes.set_ylabel(f"{rows} rows: % of the peak")
+            axes.grid(axis="y", alpha=0.3)
+        describe(every[0], title, machine)
+        every[0].legend()
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

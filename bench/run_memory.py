@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,10 @@ from rich.table import Table
 
 from stepguard.bench.arguments import check_length, check_table
 from stepguard.bench.gpu import find_gpu
-from stepguard.bench.machine import describe_machine, load_now
+from stepguard.bench.machine import Machine, describe_machine, load_now
 from stepguard.bench.memory import Memory, Parts, measure_memory
 from stepguard.bench.outputs import write_json
+from stepguard.bench.plot import check_plot, describe, picture, stacked_bars
 from stepguard.bench.report import machine_text, megabytes, say
 from stepguard.bench.samples import Sample, made_samples, read_samples
 from stepguard.bench.shapes import GUARDS, GuardShape, checkpoint_bytes, find_shape, make_model
@@ -22,6 +24,7 @@ from stepguard.cli.show import console
 from stepguard.export import progress_bar
 from stepguard.manifest import load
 
+_NAMES = tuple(field.name for field in dataclasses.fields(Parts))
 _TOKENS_OF_A_SAMPLE = 100  # rarely fewer
 
 
@@ -31,6 +34,7 @@ def run_memory(arguments: argparse.Namespace) -> int:
     if not arguments.models and not shapes:
         arguments.usage("nothing to measure: give a MODEL, --shape NAME or --all")
     check_table(arguments)
+    check_plot(arguments.plot)
     if arguments.device == "cuda":
         find_gpu()  # before a model is made
     for model in arguments.models:
@@ -54,6 +58,8 @@ def run_memory(arguments: argparse.Namespace) -> int:
             "cases": [one.to_case() for one in found],
         }
         write_json(arguments.json, report)
+    if arguments.plot:
+        plot_memory(found, machine, arguments.plot)
     console().print(machine_text(machine), soft_wrap=True)
     console().print(_sizes(found))
     console().print(_parts(found))
@@ -127,14 +133,30 @@ def _sizes(found: list[Memory]) -> Table:
 
 
 def _parts(found: list[Memory]) -> Table:
-    lengths = {one.context for one in found}
-    size = f"{lengths.pop():,}" if len(lengths) == 1 else "so many"
-    table = Table(title=f"resident MB at {size} tokens of context")
+    table = Table(title=_full(found))
     table.add_column("model", overflow="fold")
     table.add_column("tokens", justify="right")
-    for name in Parts.__dataclass_fields__:
+    for name in _NAMES:
         table.add_column(name, justify="right")
     for one in found:
-        values = [getattr(one.full, name) for name in Parts.__dataclass_fields__]
+        values = [getattr(one.full, name) for name in _NAMES]
         table.add_row(one.name, f"{one.context:,}", *map(megabytes, values))
     return table
+
+
+def plot_memory(found: list[Memory], machine: Machine, file: Path) -> None:
+    """The parts of each model at its whole context, on end."""
+    parts = {
+        name: [getattr(one.full, name) / 1e6 for one in found] for name in _NAMES if name != "total"
+    }
+    models = [f"{one.name}\n{one.quant}, {one.context:,} tokens" for one in found]
+    with picture(file, size=(10, 2.5 + 0.6 * len(found))) as axes:
+        stacked_bars(axes, models, parts)
+        axes.set_xlabel("MB (10^6 bytes)")
+        describe(axes, _full(found), machine)
+
+
+def _full(found: list[Memory]) -> str:
+    lengths = {one.context for one in found}
+    size = f"{lengths.pop():,}" if len(lengths) == 1 else "so many"
+    return f"resident MB at {size} tokens of context"

@@ -18,7 +18,7 @@ from stepguard.bench.latency.measure import OURS
 from stepguard.bench.latency.one_shape import measure_shape, settings_of, setup_of
 from stepguard.bench.machine import cpu_name
 from stepguard.bench.outputs import write_json
-from stepguard.bench.plot import need_matplotlib
+from stepguard.bench.plot import check_plot, picture
 from stepguard.bench.report import megabytes, say
 from stepguard.bench.shapes import GUARDS, GuardShape, checkpoint_bytes, find_shape
 from stepguard.cli.show import console, plain
@@ -30,8 +30,7 @@ Found = dict[str, Any]
 def run_sizes(arguments: argparse.Namespace) -> int:
     """Measures what is not known yet, one shape at a time, and prints all."""
     check_table(arguments)
-    if arguments.plot:
-        need_matplotlib()  # before anything is measured
+    check_plot(arguments.plot)
     names = arguments.shapes or GUARDS
     shapes = sorted((find_shape(name, "--shapes") for name in names), key=checkpoint_bytes)
     found: list[Found] = []
@@ -151,26 +150,24 @@ def sizes_table(found: Sequence[Found]) -> Table:
 
 
 def plot_sizes(found: Sequence[Found], path: Path) -> None:
-    """A mark for the median of each case, shape by shape; the file's ending says the format."""
-    figure = need_matplotlib("matplotlib.figure").Figure(figsize=(10, 5), layout="constrained")
-    axes = figure.add_subplot()
+    """A mark for the median of each case, shape by shape."""
     names = list(dict.fromkeys(case["name"] for one in found for case in one["cases"]))
-    for name in names:
-        line = [
-            (place, case["ours_ms"])
-            for place, one in enumerate(found)
-            for case in one["cases"]
-            if case["name"] == name
-        ]
-        axes.plot(*zip(*line, strict=True), marker="o", linestyle=":", label=name)
-        for place, height in line:
-            offset = {"xytext": (6, 0), "textcoords": "offset points"}
-            axes.annotate(f"{height:,.0f}", (place, height), fontsize=8, va="center", **offset)
-    axes.set_xticks(range(len(found)), [one["shape"] for one in found], rotation=20)
-    axes.set_xlim(-0.5, len(found) - 0.5)
-    axes.set_yscale("log")
-    axes.set_ylabel("milliseconds to the verdict")
-    axes.set_title(_machines(found).splitlines()[0], fontsize=9)
-    axes.legend()
-    axes.grid(axis="y", which="both", alpha=0.3)
-    figure.savefig(path)
+    with picture(path, size=(10, 5)) as axes:
+        for name in names:
+            line = [
+                (place, case["ours_ms"])
+                for place, one in enumerate(found)
+                for case in one["cases"]
+                if case["name"] == name
+            ]
+            axes.plot(*zip(*line, strict=True), marker="o", linestyle=":", label=name)
+            for place, height in line:
+                offset = {"xytext": (6, 0), "textcoords": "offset points"}
+                axes.annotate(f"{height:,.0f}", (place, height), fontsize=8, va="center", **offset)
+        axes.set_xticks(range(len(found)), [one["shape"] for one in found], rotation=20)
+        axes.set_xlim(-0.5, len(found) - 0.5)
+        axes.set_yscale("log")
+        axes.set_ylabel("milliseconds to the verdict")
+        axes.set_title(_machines(found).splitlines()[0], fontsize=9)
+        axes.legend()
+        axes.grid(axis="y", which="both", alpha=0.3)

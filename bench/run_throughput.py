@@ -23,10 +23,11 @@ from stepguard.bench.latency.engines import (
     work_folder,
 )
 from stepguard.bench.latency.measure import OURS
-from stepguard.bench.latency.report import engines_text
-from stepguard.bench.machine import Setup, describe_machine
+from stepguard.bench.latency.report import engines_of, engines_text
+from stepguard.bench.machine import Machine, Setup, describe_machine
 from stepguard.bench.memory import our_memory
 from stepguard.bench.outputs import write_json
+from stepguard.bench.plot import check_plot, describe, picture
 from stepguard.bench.report import machine_text, progress_bar, say
 from stepguard.bench.shapes import GuardShape, find_shape
 from stepguard.bench.throughput import PERCENTILES, Company, Texts, measure_throughput
@@ -41,6 +42,7 @@ def run_throughput(arguments: argparse.Namespace) -> int:
         arguments.usage("give a MODEL, or --shape NAME")
     shape = find_shape(arguments.shape) if arguments.shape else None
     check_table(arguments)
+    check_plot(arguments.plot)
     if arguments.device == "cuda":
         find_gpu()  # before anything is made
     _check_room(arguments, shape)
@@ -74,6 +76,8 @@ def run_throughput(arguments: argparse.Namespace) -> int:
     }
     if arguments.json:
         write_json(arguments.json, report)
+    if arguments.plot:
+        plot_throughput(cases, machine, _name(arguments), arguments.plot)
     out = console()
     out.print(machine_text(machine), soft_wrap=True)
     out.print(engines_text(run.versions, run.missing), soft_wrap=True, markup=False)
@@ -164,3 +168,30 @@ def throughput_table(cases: Sequence[Company], arguments: argparse.Namespace) ->
             table.add_row(first, way, f"{case.per_second(name):.2f}", *percentiles, ratio)
         table.add_section()
     return table
+
+
+def plot_throughput(cases: Sequence[Company], machine: Machine, title: str, file: Path) -> None:
+    """Verdicts a second over the number of sessions, a line for each engine, and a broken one
+    beside the long read."""
+    numbers = list(dict.fromkeys(case.sessions for case in cases))
+    reads = dict.fromkeys((case.beside for case in cases), ":") | {0: "-"}
+    with picture(file) as axes:
+        for colour, name in enumerate(engines_of(cases)):
+            for beside, style in reads.items():
+                line = [
+                    (numbers.index(case.sessions), case.per_second(name))
+                    for case in cases
+                    if case.beside == beside and name in case.times
+                ]
+                more = f", beside a read of {beside:,}" if beside else ""
+                axes.plot(
+                    *zip(*line, strict=True),
+                    marker="o",
+                    linestyle=style,
+                    color=f"C{colour}",
+                    label=name + more,
+                )
+        axes.set_xticks(range(len(numbers)), list(map(str, numbers)))
+        axes.set(xlabel="sessions at once", ylabel="verdicts a second", ylim=(0, None))
+        describe(axes, title, machine)
+        axes.legend()

@@ -17,7 +17,7 @@ from stepguard.bench.latency.report import (
     profile_table,
 )
 from stepguard.bench.outputs import write_json
-from stepguard.bench.plot import need_matplotlib
+from stepguard.bench.plot import check_plot
 from stepguard.bench.report import machine_text
 from stepguard.bench.shapes import find_shape
 from stepguard.cli.show import console
@@ -26,8 +26,7 @@ from stepguard.cli.show import console
 def run_latency(arguments: argparse.Namespace) -> int:
     """Prepares, checks, times, prints."""
     check_table(arguments)
-    if arguments.plot:
-        need_matplotlib()  # before anything is measured
+    check_plot(arguments.plot)
     shape = find_shape(arguments.shape)
     with work_folder(arguments.work) as work:
         found = measure_shape(shape, arguments, work)

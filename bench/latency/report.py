@@ -10,7 +10,7 @@ from rich.table import Table
 
 from stepguard.bench.latency.measure import OURS, Case
 from stepguard.bench.machine import Machine
-from stepguard.bench.plot import need_matplotlib
+from stepguard.bench.plot import describe, grouped_bars, picture
 from stepguard.bench.report import megabytes
 
 
@@ -20,11 +20,16 @@ def engines_text(versions: Mapping[str, str], missing: Mapping[str, str]) -> str
     return "\n".join([there, *(f"not measured: {n} ({why})" for n, why in missing.items())])
 
 
+def engines_of(cases: Sequence[Case]) -> list[str]:
+    """Every engine that was measured, ours first."""
+    return [OURS, *dict.fromkeys(name for case in cases for name in case.peers)]
+
+
 def latency_table(cases: Sequence[Case], title: str) -> Table:
     """Median milliseconds of every engine, and how many times longer the best peer takes."""
     table = Table(title=f"{title}: milliseconds, median (range)")
     table.add_column("case")
-    names = [OURS, *dict.fromkeys(name for case in cases for name in case.peers)]
+    names = engines_of(cases)
     for name in names:
         table.add_column(name, justify="right")
     table.add_column("floor (reached)", justify="right")
@@ -71,21 +76,17 @@ def memory_table(memory: Mapping[str, Mapping[str, int]]) -> Table:
 
 
 def plot_latency(cases: Sequence[Case], machine: Machine, title: str, path: Path) -> None:
-    """Bars of the medians, a group for each case; the file's ending says the format."""
-    figure = need_matplotlib("matplotlib.figure").Figure(figsize=(9, 5), layout="constrained")
-    names = [OURS, *dict.fromkeys(name for case in cases for name in case.peers)]
-    axes = figure.add_subplot()
-    width = 0.8 / len(names)
-    for index, name in enumerate(names):
-        places = [i + (index - (len(names) - 1) / 2) * width for i in range(len(cases))]
-        heights = [case.median(name) if name in case.times else 0.0 for case in cases]
-        axes.bar(places, heights, width, label=name)
-    axes.set_xticks(range(len(cases)), [case.name for case in cases])
-    axes.set_yscale("log")
-    axes.set_ylabel("milliseconds")
-    axes.set_title(f"{title}\n{machine.cpu}, {machine.isa}, {machine.threads} threads", fontsize=9)
-    axes.legend()
-    figure.savefig(path)
+    """Bars of the medians, a group for each case."""
+    bars = {
+        name: [case.median(name) if name in case.times else None for case in cases]
+        for name in engines_of(cases)
+    }
+    with picture(path) as axes:
+        grouped_bars(axes, [case.name for case in cases], bars)
+        axes.set_yscale("log")
+        axes.set_ylabel("milliseconds")
+        describe(axes, title, machine)
+        axes.legend()
 
 
 def _spread(times: Sequence[float]) -> str:

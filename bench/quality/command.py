@@ -12,7 +12,7 @@ import numpy as np
 from stepguard.bench.machine import Machine, describe_machine
 from stepguard.bench.opened import opened
 from stepguard.bench.outputs import write_json
-from stepguard.bench.plot import need_matplotlib
+from stepguard.bench.plot import check_plot
 from stepguard.bench.quality.alarms import Alarms, count_alarms
 from stepguard.bench.quality.choice import choose, name_of
 from stepguard.bench.quality.cues import MAJORITY, judge_by_cues
@@ -31,8 +31,7 @@ from stepguard.train.points import Ints
 
 def run(arguments: argparse.Namespace) -> int:
     """Judges and prints; the exit status is 0 whatever the quality is."""
-    if arguments.plot is not None:
-        need_matplotlib()  # said before an hour of reading, not after it
+    check_plot(arguments.plot)
     learned = None if arguments.learned is None else read_learned(arguments.learned).records
     records = read_records(arguments.data)
     chosen = np.array(choose(records, arguments.limit, arguments.split, arguments.source), np.int64)

@@ -9,27 +9,19 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from stepguard.bench.plot import need_matplotlib
+from stepguard.bench.plot import picture
 from stepguard.bench.quality.evaluate import Row
 from stepguard.bench.quality.layout import UNKNOWN, Judged, Layout
 from stepguard.train.metrics import bins
 
 
 def plot_quality(layout: Layout, judges: Sequence[Judged], rows: Sequence[Row], file: Path) -> None:
-    """Writes a .png or .svg; the same bytes for the same numbers.
-
-    Raises:
-        StepguardError: matplotlib is not there.
-    """
-    need_matplotlib().rcParams["svg.hashsalt"] = "stepguard"
-    figure = need_matplotlib("matplotlib.figure").Figure(figsize=(15, 5), layout="constrained")
-    curves, sources, reliability = figure.subplots(1, 3)
-    _curves(curves, layout, judges)
-    _sources(sources, rows)
-    _reliability(reliability, layout, judges)
-    reliability.legend(fontsize=8)
-    metadata = {"Date": None} if file.suffix == ".svg" else {}
-    figure.savefig(file, dpi=120, metadata=metadata)
+    """Writes a .png or .svg; StepguardError when matplotlib is not there."""
+    with picture(file, size=(15, 5), columns=3) as (curves, sources, reliability):
+        _curves(curves, layout, judges)
+        _sources(sources, rows)
+        _reliability(reliability, layout, judges)
+        reliability.legend(fontsize=8)
 
 
 def _curves(axes: Any, layout: Layout, judges: Sequence[Judged]) -> None:

@@ -23,7 +23,9 @@ def test_parts_and_whole(
     tiny_guards: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, guard = tmp_path / "cold.json", tiny_guards["int8"]
-    assert main(["bench", "cold", str(guard), "--runs", "2", "--json", str(file)]) == 0
+    words = ["bench", "cold", str(guard), "--runs", "2", "--json", str(file)]
+    assert main([*words, "--plot", str(tmp_path / "cold.svg")]) == 0
+    assert "<svg" in (tmp_path / "cold.svg").read_text()[:1000]
     report = json.loads(file.read_text())
     (case,) = report["cases"]
     assert report["settings"]["new"] == 64

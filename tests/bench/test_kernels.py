@@ -149,7 +149,9 @@ def test_the_command(
     monkeypatch.setitem(GUARDS, "tiny", small["qwen3.5-4b"])
     words = ["bench", "kernels", "--shape", "tiny", "--rows", "1,3", "--context", "40"]
     words += ["--seconds", "0.001", "--threads", "1", "--json", str(tmp_path / "j.json")]
-    assert main([*words, "--ops", "attention", "mlp.down", "--isa", *TABLES]) == 0
+    more = [] if TABLES == ["generic"] else ["--plot", str(tmp_path / "k.svg")]
+    assert main([*words, "--ops", "attention", "mlp.down", "--isa", *TABLES, *more]) == 0
+    assert not more or "<svg" in (tmp_path / "k.svg").read_text()[:1000]
     report = json.loads((tmp_path / "j.json").read_text())
     assert len(report["cases"]) == 2 * 2 * len(TABLES)
     for case in report["cases"]:
@@ -161,3 +163,9 @@ def test_the_command(
     with pytest.raises(SystemExit) as stop:
         main([*words, "--ops", "no.such"])
     assert stop.value.code == 2
+
+
+def test_no_picture_without_a_peak(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "kernels", "--isa", "generic", "--threads", "1"]
+    assert main([*words, "--plot", str(tmp_path / "k.png")]) == 1
+    assert "--plot: expected a kernel table whose peaks are measured" in capsys.readouterr().err

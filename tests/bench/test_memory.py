@@ -22,7 +22,8 @@ def test_memory_of_a_guard(tiny_guards: dict[str, Path], tmp_path: Path) -> None
     file = tmp_path / "memory.json"
     guard = tiny_guards["int8"]
     words = ["bench", "memory", str(guard), "--context", "256", "--json", str(file)]
-    assert main([*words, "--threads", "1"]) == 0
+    assert main([*words, "--threads", "1", "--plot", str(tmp_path / "m.png")]) == 0
+    assert (tmp_path / "m.png").read_bytes()[:4] == b"\x89PNG"
     report = json.loads(file.read_text())
     (one,) = report["models"]
     assert report["settings"]["context"] == 256

@@ -137,7 +137,8 @@ def test_a_model_alone(
     words = ["bench", "throughput", str(tiny_guards["int8"]), "--context", "40", "--new", "4"]
     words += ["--question", "3", "--sessions", "1,3", "--rounds", "2", "--beside", "50"]
     words += ["--threads", "1", "--json", str(tmp_path / "j.json"), "--work", str(tmp_path / "w")]
-    assert main(words) == 0
+    assert main([*words, "--plot", str(tmp_path / "t.png")]) == 0
+    assert (tmp_path / "t.png").read_bytes()[:4] == b"\x89PNG"
     report = json.loads((tmp_path / "j.json").read_text())
     assert [case["sessions"] for case in report["cases"]] == [1, 1, 3, 3]
     assert [case["beside"] for case in report["cases"]] == [0, 50, 0, 50]

@@ -36,7 +36,8 @@ WITH_FILES = {
     "fidelity": ("fidelity", "MODEL", "MODEL", "--data", "DATA"),
     "shapes": ("shapes", "--shape", "tiny"),
 }
-PICTURES = ("latency", "prefill", "sizes", "growth", "quality")
+PICTURES = ("latency", "prefill", "throughput", "sizes", "growth", "cold", "memory", "kernels",
+            "quality")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
