@@ -18,7 +18,8 @@ arrives in each of them and its verdict is wanted. Prints verdicts a second, and
 was waited for (from the begin of its round), alone and while a long text is read beside them.
 Other engines serve the sessions in the way that is fastest for them, in one batch or one after the
 other; what is read beside, they read in parts between the rounds. Logits are compared before
-anything is timed, and ours must be the same bits in however large a company.
+anything is timed, and ours must be the same bits in however large a company. An engine that fails
+is said with the reason and left out of every case; the others go on.
 
   stepguard bench throughput --shape qwen3.5-0.8b --work /var/tmp/bench
   stepguard bench throughput --shape qwen3.5-0.8b --sessions 1,8 --context 512 --peers genai

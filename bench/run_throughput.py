@@ -59,6 +59,7 @@ def run_throughput(arguments: argparse.Namespace) -> int:
                 texts,
                 sessions=arguments.sessions,
                 rounds=arguments.rounds,
+                leave_out=run.leave_out,
                 progress=progress,
             )
     report = {

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
 from stepguard.bench.latency.measure import OURS, Case, check
 from stepguard.bench.latency.peer import Ids, Logits, Rounds
+from stepguard.bench.latency.remote import LostPeer
 from stepguard.errors import StepguardError
 
 Progress = Callable[[int, int], None]
+LeaveOut = Callable[[str, LostPeer], None]
 _NOTHING: Ids = np.empty(0, np.int32)
 PERCENTILES = (50, 95, 99)
 
@@ -55,6 +58,12 @@ class Company(Case):
         """Milliseconds below which so many percent of the verdicts came."""
         return float(np.percentile(self.latencies[name], percent))
 
+    def forget(self, name: str) -> None:
+        """Drops all of one engine."""
+        kept: tuple[dict[str, Any], ...] = (self.times, self.cosines, self.latencies, self.ways)
+        for by_engine in kept:
+            by_engine.pop(name, None)
+
     def to_dict(self) -> dict[str, object]:
         """Ready for JSON."""
         more = {
@@ -86,19 +95,23 @@ def measure_throughput(
     *,
     sessions: Sequence[int],
     rounds: int,
+    leave_out: LeaveOut,
     progress: Progress | None = None,
 ) -> list[Company]:
     """Times `rounds` rounds of each number of sessions, the engines in turns; ours is the first.
 
     With a long text, times as many rounds again while it is read; then a time is that of all until
-    both are done, by the number of verdicts.
+    both are done, by the number of verdicts. A peer that fails goes to `leave_out`, and the others
+    go on; no case holds anything of it.
 
     Raises:
         StepguardError: an engine gave other logits than ours, or ours other bits than before.
+        LostPeer: ours failed.
     """
     most, extra = max(sessions), bool(len(texts.long))
-    total = most * len(engines) + len(sessions) * (1 + rounds + extra)
+    total = most + len(sessions) * (1 + rounds + extra)
     done = 0
+    there = _There(list(engines), leave_out)
 
     def tick() -> None:
         nonlocal done
@@ -107,32 +120,61 @@ def measure_throughput(
             progress(done, total)
 
     for context in texts.contexts[:most]:
-        for engine in engines:
-            engine.add(context)
-            tick()
+        there.each(partial(_add, context))
+        tick()
     alone: Logits = np.empty((0, 0), np.float32)
     cases: list[Company] = []
     for count in sessions:
         case = Company(_name(count), len(texts.steps[0]), sessions=count)
-        answers = _warm(engines, case, texts)
+        answers = _warm(there, case, texts)
         alone = _same_bits(case.name, alone, answers)
         tick()
-        _in_turns(engines, case, texts, rounds, tick)
+        _in_turns(there, case, texts, rounds, tick)
         cases.append(case)
         if extra:
-            cases.append(_beside(engines, case, texts, rounds))
+            cases.append(_beside(there, case, texts, rounds))
             tick()
+    for case in cases:
+        for name in there.lost:
+            case.forget(name)
     return cases
+
+
+@dataclass
+class _There:
+    """The engines that are measured still, and the names of those that were lost."""
+
+    engines: list[Engine]
+    leave_out: LeaveOut
+    lost: list[str] = field(default_factory=list)
+
+    def each(self, act: Callable[[Engine], None]) -> None:
+        """One after the other."""
+        for engine in list(self.engines):
+            try:
+                act(engine)
+            except LostPeer as error:
+                if engine.name == OURS:
+                    raise
+                self.engines.remove(engine)
+                self.lost.append(engine.name)
+                self.leave_out(engine.name, error)
+
+
+def _add(context: Ids, engine: Engine) -> None:
+    engine.add(context)
 
 
 def _name(count: int) -> str:
     return "1 session" if count == 1 else f"{count} sessions"
 
 
-def _warm(engines: Sequence[Engine], case: Company, texts: Texts) -> Logits:
+def _warm(there: _There, case: Company, texts: Texts) -> Logits:
     """One round of every engine in each of its ways; keeps the fastest. Returns our logits."""
     ours: Logits = np.empty((0, 0), np.float32)
-    for engine in engines:
+
+    def one(engine: Engine) -> None:
+        nonlocal ours
         found: dict[str, Rounds] = {}
         for way in engine.ways:
             found[way] = _round(engine, way, case, texts)
@@ -144,6 +186,8 @@ def _warm(engines: Sequence[Engine], case: Company, texts: Texts) -> Logits:
             least = min(cosines)
             case.cosines[engine.name] = min(case.cosines.get(engine.name, least), least)
         case.ways[engine.name] = min(found, key=lambda way: found[way].elapsed)
+
+    there.each(one)
     return ours
 
 
@@ -165,15 +209,17 @@ def _same_bits(name: str, before: Logits, now: Logits) -> Logits:
 
 
 def _in_turns(
-    engines: Sequence[Engine], case: Company, texts: Texts, rounds: int, tick: Callable[[], None]
+    there: _There, case: Company, texts: Texts, rounds: int, tick: Callable[[], None]
 ) -> None:
+    def one(engine: Engine) -> None:
+        _keep(case, engine.name, _round(engine, case.ways[engine.name], case, texts), 1)
+
     for _ in range(rounds):
-        for engine in engines:
-            _keep(case, engine.name, _round(engine, case.ways[engine.name], case, texts), 1)
+        there.each(one)
         tick()
 
 
-def _beside(engines: Sequence[Engine], alone: Company, texts: Texts, rounds: int) -> Company:
+def _beside(there: _There, alone: Company, texts: Texts, rounds: int) -> Company:
     case = Company(
         f"{alone.name} beside a read of {len(texts.long):,}",
         alone.tokens,
@@ -183,10 +229,13 @@ def _beside(engines: Sequence[Engine], alone: Company, texts: Texts, rounds: int
         cosines=alone.cosines,
     )
     steps = texts.steps[: case.sessions]
-    for engine in engines:
+
+    def one(engine: Engine) -> None:
         way = case.ways[engine.name]
         done = engine.rounds(way, steps, texts.question, rounds, texts.long)
         _keep(case, engine.name, done, rounds)
+
+    there.each(one)
     return case
 
 

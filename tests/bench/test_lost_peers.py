@@ -123,12 +123,34 @@ def test_ours_that_fails_ends_the_run(
     assert "ours: expected weights, got none" in capsys.readouterr().err
 
 
+FINDER = """
+import importlib.abc, importlib.util, sys
+FILES = {files!r}
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name in FILES:
+            return importlib.util.spec_from_file_location(name, FILES[name])
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **modules: str) -> None:
+    """Modules of `stepguard.bench.latency` whose text is another one in workers."""
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    files = {}
+    for name, text in modules.items():
+        (hook / f"{name}_for_tests.py").write_text(text)
+        files[f"stepguard.bench.latency.{name}"] = str(hook / f"{name}_for_tests.py")
+    (hook / "sitecustomize.py").write_text(FINDER.format(files=files))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(hook), *filter(None, sys.path)]))
+
+
 def test_a_peer_that_ends_while_it_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It loads, and dies at its first case; the case is then measured without it."""
-    dying = tmp_path / "dying.py"
-    dying.write_text(
+    dying = (
         "import os, signal\n"
         "class Dying:\n"
         "    version, ways = '9', ('in turn',)\n"
@@ -137,23 +159,81 @@ def test_a_peer_that_ends_while_it_is_measured(
         "def make(setting):\n"
         "    return Dying()\n"
     )
-    hook = tmp_path / "hook"
-    hook.mkdir()
-    (hook / "sitecustomize.py").write_text(
-        "import importlib.util, sys\n"
-        "name = 'stepguard.bench.latency.llama'\n"
-        f"spec = importlib.util.spec_from_file_location(name, {str(dying)!r})\n"
-        "module = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(module)\n"
-        "sys.modules[name] = module\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(hook), *filter(None, sys.path)]))
+    replaced(tmp_path, monkeypatch, llama=dying)
     report = measured(tmp_path, "llama.cpp")
     assert report["missing"] == {"llama.cpp": "killed by SIGILL"}
     assert list(report["versions"]) == list(report["memory"]) == ["stepguard"]
     (case,) = report["cases"]
     assert list(case["times_ms"]) == ["stepguard"]
     assert len(case["times_ms"]["stepguard"]) == 1
+
+
+# Serves with our engine, so that its logits are ours, from the directory beside its file.
+SERVING = """
+import dataclasses, os, signal
+from stepguard.bench.latency.ours import Ours
+from stepguard.bench.latency.prepare import OURS
+class Serving(Ours):
+    ways = ("in turn",)
+    calls = 0
+    def add(self, ids):
+        self.count("add")
+        super().add(ids)
+    def rounds(self, way, steps, question, count, long):
+        self.count("beside" if len(long) else "rounds")
+        return super().rounds(way, steps, question, count, long)
+    def count(self, kind):
+        pass
+def make(setting):
+    (files,) = setting.files.parent.glob("*-stepguard")
+    return Serving(dataclasses.replace(setting, files=files, options=OURS))
+"""
+DYING = SERVING.replace(
+    "        pass",
+    "        self.calls += kind == {kind!r}\n        if self.calls == {call}:\n            {end}",
+)
+KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "call", "end", "reason"),
+    [
+        ("add", 2, KILLED, "killed by SIGKILL"),
+        ("rounds", 1, KILLED, "killed by SIGKILL"),  # to warm up
+        ("rounds", 3, "raise MemoryError('no room')", "MemoryError: no room"),
+        ("beside", 1, KILLED, "killed by SIGKILL"),
+    ],
+)
+def test_a_peer_that_ends_in_company(
+    kind: str,
+    call: int,
+    end: str,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The other peer goes on; nothing of what was lost stays in the report."""
+    dying = DYING.format(kind=kind, call=call, end=end)
+    replaced(tmp_path, monkeypatch, genai=dying, llama=SERVING)
+    work, file = tmp_path / "w", tmp_path / "j.json"
+    name = f"{GUARDS['tiny'].name}-0"
+    for made in ("bf16", "genai"):  # no builder makes them for a fake
+        (work / f"{name}-{made}").mkdir(parents=True)
+    words = ["bench", "throughput", "--shape", "tiny", "--context", "20", "--new", "4"]
+    words += ["--question", "3", "--sessions", "1,2", "--rounds", "2", "--beside", "10"]
+    words += ["--threads", "1", "--work", str(work), "--json", str(file)]
+    assert main([*words, "--plot", str(tmp_path / "t.svg")]) == 0
+    report = json.loads(file.read_text())
+    assert report["missing"] == {"genai": reason}
+    assert list(report["versions"]) == ["stepguard", "llama.cpp"]
+    assert len(report["cases"]) == 4
+    for case in report["cases"]:
+        assert list(case["times_ms"]) == ["stepguard", "llama.cpp"]
+        assert list(case["peers"]) == ["llama.cpp"]
+    out, err = capfd.readouterr()
+    assert f"not measured: genai ({reason})" in out
+    assert err.count(f"genai is not measured: {reason}") == 1
 
 
 def test_who_is_left_out() -> None:

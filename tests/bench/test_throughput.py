@@ -12,6 +12,7 @@ import pytest
 
 from stepguard.bench.latency.devices import our_setup
 from stepguard.bench.latency.peer import Ids, InTurn, Logits, Rounds
+from stepguard.bench.latency.remote import LostPeer
 from stepguard.bench.shapes import GUARDS, GuardShape
 from stepguard.bench.throughput import Company, Texts, measure_throughput
 from stepguard.cli import main
@@ -44,7 +45,12 @@ class FakeEngine:
 
 def measured(*engines: FakeEngine, long: Ids = NOTHING, **more: Any) -> list[Company]:
     texts = Texts(TEXTS.contexts, TEXTS.steps, TEXTS.question, long)
-    return measure_throughput(engines, texts, **{"sessions": [1, 4], "rounds": 3, **more})
+    settings = {"sessions": [1, 4], "rounds": 3, "leave_out": never, **more}
+    return measure_throughput(engines, texts, **settings)
+
+
+def never(name: str, why: LostPeer) -> None:
+    raise AssertionError(name) from why
 
 
 def test_rounds_of_every_engine() -> None:
@@ -65,8 +71,7 @@ def test_rounds_of_every_engine() -> None:
     assert told["ratio"] == pytest.approx(1.5)
     assert told["verdicts_per_second"] == {"stepguard": 500, "llama.cpp": pytest.approx(1000 / 3)}
     assert four.latency("stepguard", 50) == pytest.approx(8 * 2.5)
-    assert seen[-1] == (16, 16)
-    assert [done for done, _ in seen] == list(range(1, 17))
+    assert seen == [(done, 12) for done in range(1, 13)]
 
 
 def test_a_long_text_beside() -> None:
@@ -89,6 +94,60 @@ def test_no_time_for_other_answers() -> None:
 
     with pytest.raises(StepguardError, match="4 sessions: expected the same bits"):
         measured(Shifting("stepguard", 1))
+
+
+class Failing(FakeEngine):
+    """Fails at its call of this number, counted from 0."""
+
+    def __init__(self, name: str, at: int) -> None:
+        super().__init__(name, 6)
+        self.at = at
+
+    def add(self, ids: Ids) -> None:
+        self._fail()
+        super().add(ids)
+
+    def rounds(self, way: str, steps: Sequence[Ids], *more: Any) -> Rounds:
+        self._fail()
+        return super().rounds(way, steps, *more)
+
+    def _fail(self) -> None:
+        if len(self.calls) == self.at:
+            raise LostPeer(self.name, expected="an answer", got="its end")
+
+
+# Of 4 sessions that are added; then 1 round to warm up, 3 timed and one call beside a read.
+@pytest.mark.parametrize("at", [0, 3, 4, 5, 7, 8, 9, 13], ids=lambda at: f"call {at}")
+def test_the_others_go_on(at: int) -> None:
+    said: list[tuple[str, str]] = []
+    seen: list[tuple[int, int]] = []
+    ours, failing = FakeEngine("stepguard", 2), Failing("genai", at)
+    peer = FakeEngine("llama.cpp", 6)
+    cases = measured(
+        ours,
+        failing,
+        peer,
+        long=np.zeros(8, np.int32),
+        leave_out=lambda name, why: said.append((name, why.got)),
+        progress=lambda *now: seen.append(now),
+    )
+    assert said == [("genai", "its end")]
+    assert len(failing.calls) == at  # it is not asked again
+    assert ours.calls == peer.calls
+    assert len(ours.calls) == 4 + 2 * 5
+    assert seen == [(done, 14) for done in range(1, 15)]
+    for case in cases:
+        told = case.to_dict()
+        for found in (case.times, case.latencies, case.ways, told["verdicts_per_second"]):
+            assert list(found) == ["stepguard", "llama.cpp"]
+        assert list(case.cosines) == ["llama.cpp"]
+        assert len(case.times["stepguard"]) == (1 if case.beside else 3)
+
+
+@pytest.mark.parametrize("at", [0, 4, 6, 8])
+def test_ours_that_fails_ends_it(at: int) -> None:
+    with pytest.raises(LostPeer, match="its end"):
+        measured(Failing("stepguard", at), FakeEngine("genai", 1), long=np.zeros(8, np.int32))
 
 
 class Slow(InTurn):
