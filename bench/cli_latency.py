@@ -69,8 +69,8 @@ def add_latency_parser(commands: Any) -> None:
     text = "tokens that are read from nothing, with commas between, 0 for none (512)"
     parser.add_argument("--prefill", type=parse_sizes, default=[512], help=text)
     text = (
-        "time the peers in the usual way too, which reads everything again for each verdict, "
-        "N times (%(const)s)"
+        "time the peers in the usual way too, which reads everything again for each verdict: every "
+        "step of --new N times (%(const)s); with large shapes each may take half a minute"
     )
     parser.add_argument("--usual", type=seed, nargs="?", const=1, default=0, metavar="N", help=text)
     _add_common(parser, "latency")

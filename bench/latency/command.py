@@ -26,6 +26,8 @@ from stepguard.cli.show import console
 def run_latency(arguments: argparse.Namespace) -> int:
     """Prepares, checks, times, prints."""
     check_table(arguments)
+    if arguments.usual and not arguments.peers:
+        arguments.usage("--usual: there are no peers that it could time")
     check_plot(arguments.plot)
     shape = find_shape(arguments.shape)
     with work_folder(arguments.work) as work:

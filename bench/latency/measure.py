@@ -116,14 +116,15 @@ def measure(
 
     ids: int32 [n], n at least context + max(new), and max(prefill). question: int32 [q]. new:
     tokens of the steps. prefill: tokens that are read from nothing. usual: how often the peers read
-    everything again, 0 for never. Every case is run once to warm up; the logits of that run are
-    compared.
+    everything again for each of the steps, 0 for never. Every case is run once to warm up, and the
+    logits of that run are compared; where everything is read again, which takes long, that run
+    counts.
 
     Raises:
         StepguardError: an engine gave other logits than ours.
     """
-    sizes = [f"step {size}" for size in new]
-    total = (len(new) + len(prefill)) * (repeats + 1) + usual
+    usual = usual if len(engines) > 1 else 0
+    total = (len(new) + len(prefill)) * (repeats + 1) + len(new) * usual
     done = 0
 
     def tick() -> None:
@@ -135,16 +136,16 @@ def measure(
     cases = []
     for engine in engines if new else ():
         engine.read(ids[:context])
-    for name, size in zip(sizes, new, strict=True):
+    for size in new:
         step = ids[context : context + size]
         calls = {engine.name: _step(engine, step, question) for engine in engines}
-        cases.append(_timed(Case(name, size), calls, repeats, tick))
-    if usual and new:
-        whole = np.concatenate([ids[: context + new[0]], question])
+        cases.append(_timed(Case(f"step {size}", size), calls, repeats, tick))
+    for size in new if usual else ():  # behind all steps: the peers lose their context
+        whole = np.concatenate([ids[: context + size], question])
         calls = {engine.name: _again(engine, whole) for engine in engines[1:]}
-        calls = {OURS: _step(engines[0], ids[context : context + new[0]], question)} | calls
-        case = Case(f"step {new[0]}, read again", new[0], usual=True)
-        cases.append(_timed(case, calls, usual - 1, tick))
+        calls = {OURS: _step(engines[0], ids[context : context + size], question)} | calls
+        case = Case(f"step {size}, read again", size, usual=True)
+        cases.append(_timed(case, calls, usual - 1, tick, first_counts=True))
     for size in prefill:
         calls = {engine.name: _again(engine, ids[:size]) for engine in engines}
         cases.append(_timed(Case(f"prefill {size}", size), calls, repeats, tick))
@@ -162,12 +163,18 @@ def _again(engine: Engine, ids: Ids) -> Call:
     return lambda: engine.again(ids)
 
 
-def _timed(case: Case, calls: dict[str, Call], repeats: int, tick: Callable[[], None]) -> Case:
+def _timed(
+    case: Case,
+    calls: dict[str, Call],
+    repeats: int,
+    tick: Callable[[], None],
+    first_counts: bool = False,
+) -> Case:
     first = {name: call() for name, call in calls.items()}
     for name in calls:
         if name != OURS:
             case.cosines[name] = check(case.name, name, first[OURS][1], first[name][1])
-    if repeats == 0:  # too long to run twice
+    if first_counts:
         case.times.update({name: [elapsed] for name, (elapsed, _) in first.items()})
     tick()
     for _ in range(repeats):

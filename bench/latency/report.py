@@ -82,7 +82,8 @@ def plot_latency(cases: Sequence[Case], machine: Machine, title: str, path: Path
         for name in engines_of(cases)
     }
     with picture(path) as axes:
-        grouped_bars(axes, [case.name for case in cases], bars)
+        turned = 0 if len(cases) < 6 else 20
+        grouped_bars(axes, [case.name for case in cases], bars, turned=turned)
         axes.set_yscale("log")
         axes.set_ylabel("milliseconds")
         describe(axes, title, machine)

@@ -24,7 +24,7 @@ from stepguard.bench.latency.grid import (
 from stepguard.bench.latency.measure import check
 from stepguard.bench.latency.peer import Ids, Logits
 from stepguard.bench.latency.remote import MissingPeer, Remote
-from stepguard.bench.latency.report import plot_latency
+from stepguard.bench.latency.report import latency_table, plot_latency
 from stepguard.bench.machine import Setup, describe_machine
 from stepguard.bench.shapes import GUARDS, GuardShape
 from stepguard.bench.shapes.weights import Rounded
@@ -59,7 +59,7 @@ class FakeEngine:
         return 10 * self.ms, self.logits
 
 
-def measured(*engines: FakeEngine, **more: int) -> list[Case]:
+def measured(*engines: FakeEngine, **more: Any) -> list[Case]:
     settings: dict[str, Any] = {"context": 32, "new": [4, 8], "prefill": [16], "repeats": 3, **more}
     return measure(engines, TEXT, QUESTION, **settings)
 
@@ -71,13 +71,16 @@ def logits(seed: int) -> Logits:
 def test_every_engine_does_the_same_in_turns() -> None:
     ours = FakeEngine("stepguard", 1, logits(0))
     slow, fast = FakeEngine("genai", 6, logits(0)), FakeEngine("llama.cpp", 3, logits(0))
-    cases = measured(ours, slow, fast, usual=1)
-    assert [case.name for case in cases] == ["step 4", "step 8", "step 4, read again", "prefill 16"]
+    seen: list[tuple[int, int]] = []
+    cases = measured(ours, slow, fast, usual=1, progress=lambda *now: seen.append(now))
+    names = ["step 4", "step 8", "step 4, read again", "step 8, read again", "prefill 16"]
+    assert [case.name for case in cases] == names
+    assert seen == [(done, 14) for done in range(1, 15)]
     assert slow.calls == fast.calls
     assert ours.calls[0] == slow.calls[0] == ("read", 32)
     # One run to warm up, then three.
     assert slow.calls.count(("step", 4)) == slow.calls.count(("again", 16)) == 4
-    assert slow.calls.count(("again", 32 + 4 + 3)) == 1
+    assert slow.calls.count(("again", 32 + 4 + 3)) == slow.calls.count(("again", 32 + 8 + 3)) == 1
     assert ours.calls.count(("step", 4)) == 5
     first = cases[0].to_dict()
     assert first["ours_ms"] == 5
@@ -85,6 +88,30 @@ def test_every_engine_does_the_same_in_turns() -> None:
     assert first["best_peer"] == "llama.cpp"
     assert first["ratio"] == pytest.approx(7 / 5)
     assert cases[2].to_dict()["ratio"] == pytest.approx(30 / 5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_so_many_samples_of_reading_again(count: int) -> None:
+    """All of them count, the one that is compared, too; and it is the last that peers are asked."""
+    ours, peer = FakeEngine("stepguard", 1, logits(0)), FakeEngine("genai", 6, logits(0))
+    cases = [case for case in measured(ours, peer, usual=count, prefill=[]) if case.usual]
+    assert [case.tokens for case in cases] == [4, 8]
+    for case in cases:
+        assert {name: len(times) for name, times in case.times.items()} == {
+            "stepguard": count,
+            "genai": count,
+        }
+        assert len(case.ratios) == count
+        assert case.cosines["genai"] == pytest.approx(1.0)
+    assert [call[0] for call in peer.calls[-2 * count :]] == ["again"] * (2 * count)
+    assert len([call for call in peer.calls if call[0] == "again"]) == 2 * count
+    ranges = latency_table(cases, "some").columns[1]._cells
+    assert all(("to" in str(cell)) == (count > 1) for cell in ranges)
+
+
+def test_nobody_reads_again() -> None:
+    cases = measured(FakeEngine("stepguard", 1, logits(0)), usual=3)
+    assert [case.name for case in cases] == ["step 4", "step 8", "prefill 16"]
 
 
 def test_a_picture(tmp_path: Path) -> None:
@@ -241,7 +268,7 @@ def test_the_command(
     """transformers is there wherever tests run; the other engines say that they are not."""
     monkeypatch.setitem(GUARDS, name, small[name])
     words = ["bench", "latency", "--shape", name, "--new", "4,8", "--context", "40"]
-    words += ["--prefill", "16", "--repeats", "2", "--usual", "1", "--threads", "1"]
+    words += ["--prefill", "16", "--repeats", "2", "--usual", "2", "--threads", "1"]
     words += ["--work", str(tmp_path / "w"), "--json", str(tmp_path / "j.json")]
     words += ["--plot", str(tmp_path / "p.png")]
     assert main(words) == 0
@@ -254,7 +281,9 @@ def test_the_command(
         "transformers",
         "openvino",
     }
-    assert len(report["cases"]) == 4
+    assert len(report["cases"]) == 5
+    for case in report["cases"]:
+        assert len(case["times_ms"]["transformers"]) == 2
     for case in report["cases"]:
         assert case["cosines"]["transformers"] > 0.999
         assert case["ratio"] > 0

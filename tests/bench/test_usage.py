@@ -100,6 +100,7 @@ def test_files_and_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ((*LATENCY, "--new", "4,x"), "expected a whole number from 1 up, got 'x'"),
         ((*LATENCY, "--repeats", "0"), "expected a whole number from 1 up, got '0'"),
         ((*LATENCY, "--usual", "nan"), "expected a whole number from 0 up, got 'nan'"),
+        ((*LATENCY, "--usual"), "--usual: there are no peers that it could time"),
         ((*LATENCY, "--question", "x"), "or one of unified, binary, coarse, got 'x'"),
         ((*LATENCY, "--threads", "100000"), "expected a whole number from 1 to 1024"),
         (("latency", "--shape", "tiny", "--peers", "genai,"), "got an empty name"),
