@@ -57,6 +57,11 @@ def describe(axes: Any, title: str, machine: Machine) -> None:
     axes.set_title("\n".join(map(plain, [title, *machine.lines()])), fontsize=8)
 
 
+def name_beside(axes: Any) -> None:
+    """The names of what is drawn, beside the axes, where they hide nothing."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+
+
 def grouped_bars(
     axes: Any,
     groups: Sequence[str],
@@ -85,7 +90,7 @@ def stacked_bars(axes: Any, names: Sequence[str], parts: Mapping[str, Sequence[f
         ends = [end + length for end, length in zip(ends, lengths, strict=True)]
     axes.set_yticks(range(len(names)), list(map(plain_lines, names)))
     axes.invert_yaxis()
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    name_beside(axes)
 
 
 def plot_growth(points: Sequence[Point], machine: Machine, file: Path) -> None:
@@ -103,4 +108,4 @@ def plot_growth(points: Sequence[Point], machine: Machine, file: Path) -> None:
             axes.errorbar(contexts, medians, yerr=[below, above], marker="o", capsize=3, label=name)
         axes.set(xlabel="context, tokens", ylabel="milliseconds to the verdict", ylim=(0, None))
         describe(axes, f"{title} and its verdict", machine)
-        axes.legend()
+        name_beside(axes)

@@ -14,7 +14,7 @@ from stepguard.bench.kernels import Timing, measure_kernels
 from stepguard.bench.machine import Machine, Setup, describe_machine
 from stepguard.bench.outputs import write_json
 from stepguard.bench.peaks import Peaks, measure_peaks
-from stepguard.bench.plot import check_plot, describe, grouped_bars, picture
+from stepguard.bench.plot import check_plot, describe, grouped_bars, name_beside, picture
 from stepguard.bench.report import machine_text, progress_bar, say
 from stepguard.bench.shapes import find_shape
 from stepguard.bench.work import Op, operations_of
@@ -198,10 +198,10 @@ def plot_kernels(timings: Sequence[Timing], machine: Machine, title: str, file: 
             }
             grouped_bars(axes, ops, bars, turned=30)
             axes.tick_params(axis="x", labelbottom=rows == numbers[-1])
-            axes.set_ylabel(f"{rows} rows: % of the peak")
+            axes.set_ylabel(f"{rows} row{'s' * (rows != 1)}: % of the peak")
             axes.grid(axis="y", alpha=0.3)
         describe(every[0], title, machine)
-        every[0].legend()
+        name_beside(every[0])
 
 
 def _percent(share: float | None) -> float | None:

@@ -18,7 +18,7 @@ from stepguard.bench.latency.measure import OURS
 from stepguard.bench.latency.one_shape import measure_shape, settings_of, setup_of
 from stepguard.bench.machine import cpu_name
 from stepguard.bench.outputs import write_json
-from stepguard.bench.plot import check_plot, picture
+from stepguard.bench.plot import check_plot, name_beside, picture
 from stepguard.bench.report import megabytes, say
 from stepguard.bench.shapes import GUARDS, GuardShape, checkpoint_bytes, find_shape
 from stepguard.cli.show import console, plain
@@ -169,5 +169,5 @@ def plot_sizes(found: Sequence[Found], path: Path) -> None:
         axes.set_yscale("log")
         axes.set_ylabel("milliseconds to the verdict")
         axes.set_title(_machines(found).splitlines()[0], fontsize=9)
-        axes.legend()
+        name_beside(axes)
         axes.grid(axis="y", which="both", alpha=0.3)

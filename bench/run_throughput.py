@@ -27,7 +27,7 @@ from stepguard.bench.latency.report import engines_of, engines_text
 from stepguard.bench.machine import Machine, Setup, describe_machine
 from stepguard.bench.memory import our_memory
 from stepguard.bench.outputs import write_json
-from stepguard.bench.plot import check_plot, describe, picture
+from stepguard.bench.plot import check_plot, describe, name_beside, picture
 from stepguard.bench.report import machine_text, progress_bar, say
 from stepguard.bench.shapes import GuardShape, find_shape
 from stepguard.bench.throughput import PERCENTILES, Company, Texts, measure_throughput
@@ -195,4 +195,4 @@ def plot_throughput(cases: Sequence[Company], machine: Machine, title: str, file
         axes.set_xticks(range(len(numbers)), list(map(str, numbers)))
         axes.set(xlabel="sessions at once", ylabel="verdicts a second", ylim=(0, None))
         describe(axes, title, machine)
-        axes.legend()
+        name_beside(axes)

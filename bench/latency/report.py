@@ -10,7 +10,7 @@ from rich.table import Table
 
 from stepguard.bench.latency.measure import OURS, Case
 from stepguard.bench.machine import Machine
-from stepguard.bench.plot import describe, grouped_bars, picture
+from stepguard.bench.plot import describe, grouped_bars, name_beside, picture
 from stepguard.bench.report import megabytes
 
 
@@ -87,7 +87,7 @@ def plot_latency(cases: Sequence[Case], machine: Machine, title: str, path: Path
         axes.set_yscale("log")
         axes.set_ylabel("milliseconds")
         describe(axes, title, machine)
-        axes.legend()
+        name_beside(axes)
 
 
 def _spread(times: Sequence[float]) -> str:
