@@ -20,7 +20,7 @@ _BUILDER = "onnxruntime_genai.models.builder"
 _EXPORTER = "stepguard.bench.latency.openvino_export"
 FIX_OPENVINO = (
     "Make its files with the same --work in an environment with optimum-intel and, for Qwen3.5, "
-    "transformers 5.2; see docs/performance.md"
+    "transformers 5.2; see docs/benchmarks.md"
 )
 _BUILDER_OPTIONS = ["block_size=32", "is_symmetric=true", "accuracy_level=4", "prune_lm_head=true"]
 
