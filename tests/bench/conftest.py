@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stepguard.bench.shapes import GuardShape, find_shape
+from stepguard.bench.shapes import GUARDS, GuardShape, find_shape
 from stepguard.bench.shapes.vocabulary import Vocabulary
 from stepguard.export import export_model
 from tests.export.tiny import make_checkpoint, write_tokenizer
@@ -73,6 +73,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, GuardShape]:
         )
         for name, fields in SMALL.items()
     }
+
+
+@pytest.fixture
+def tiny(small: dict[str, GuardShape], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shape that --shape finds by this name."""
+    monkeypatch.setitem(GUARDS, "tiny", small["smollm2-135m"])
 
 
 @pytest.fixture

@@ -14,21 +14,18 @@ from stepguard.bench.latency import engines
 from stepguard.bench.latency.devices import our_setup
 from stepguard.bench.latency.ours import LABELS
 from stepguard.bench.peaks import Peaks
-from stepguard.bench.shapes import GUARDS, GuardShape
+from stepguard.bench.shapes import GUARDS
 from stepguard.bench.work import Op, Work, operations_of
 from stepguard.cli import main
 from stepguard.errors import StepguardError
 from stepguard.runtime import active_isa, isa_tables
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 TABLES = [table.name for table in isa_tables()]
 AMX = {"amx/int8": 800e9, "amx/bf16": 300e9, "avx512/fp32": 90e9, "avx512/int16": 150e9}
 SHAPE = ["--shape", "tiny", "--threads", "1"]
 COMPANY = ["--context", "40", "--new", "4", "--question", "3"]
-
-
-@pytest.fixture(autouse=True)
-def _tiny(small: dict[str, GuardShape], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(GUARDS, "tiny", small["smollm2-135m"])
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from stepguard.bench.child import how_ended
 from stepguard.bench.latency import prepare
 from stepguard.bench.latency.engines import Running
 from stepguard.bench.latency.remote import LostPeer, MissingPeer
-from stepguard.bench.shapes import GUARDS, GuardShape
+from stepguard.bench.shapes import GUARDS
 from stepguard.cli import main
 from stepguard.errors import StepguardError
 
@@ -28,11 +28,6 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *filter(None, sys.path)]))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _tiny(small: dict[str, GuardShape], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(GUARDS, "tiny", small["smollm2-135m"])
 
 
 def measured(tmp_path: Path, peers: str, *more: str) -> dict[str, Any]:
@@ -193,6 +188,8 @@ DYING = SERVING.replace(
     "        self.calls += kind == {kind!r}\n        if self.calls == {call}:\n            {end}",
 )
 KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
+
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,12 @@ import pytest
 from stepguard.bench import run_kernels
 from stepguard.bench.arguments import check_table
 from stepguard.bench.outputs import output_file, picture_file
-from stepguard.bench.shapes import GUARDS, GuardShape
+from stepguard.bench.shapes import GUARDS
 from stepguard.cli import main
 from stepguard.errors import StepguardError
 from stepguard.runtime import isa_tables
+
+pytestmark = pytest.mark.usefixtures("tiny")
 
 TABLES = [table.name for table in isa_tables()]
 LATENCY = ("latency", "--shape", "tiny", "--peers", "none")
@@ -38,11 +40,6 @@ WITH_FILES = {
 }
 PICTURES = ("latency", "prefill", "throughput", "sizes", "growth", "cold", "memory", "kernels",
             "quality")  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _tiny(small: dict[str, GuardShape], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(GUARDS, "tiny", small["smollm2-135m"])
 
 
 @pytest.fixture
