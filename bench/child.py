@@ -50,10 +50,19 @@ def run_module(
     allowed: Collection[int] = (0,),
     environment: dict[str, str] | None = None,
 ) -> str:
-    """`python -m MODULE WORDS...` with `given` on its standard input; returns what it printed."""
+    """`python -m MODULE WORDS...` with `given` on its standard input; returns what it printed.
+
+    Ctrl-C reaches this process alone, which ends the other one: it has nothing to say of it.
+    """
     command = [sys.executable, "-m", module, *map(str, words)]
     done = subprocess.run(
-        command, input=given, stdout=subprocess.PIPE, text=True, env=environment, check=False
+        command,
+        input=given,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        check=False,
+        start_new_session=True,
     )
     if done.returncode not in allowed:
         raise StepguardError(

@@ -66,12 +66,12 @@ def run_cold(arguments: argparse.Namespace) -> int:
         },
         "cases": [case | {"peers": {}, "best_peer": None, "ratio": None} | cold.to_dict()],
     }
+    console().print(machine_text(machine), soft_wrap=True)
+    console().print(cold_table(cold))
     if arguments.json:
         write_json(arguments.json, report)
     if arguments.plot:
         plot_cold(cold, machine, arguments.shape or model.name, arguments.plot)
-    console().print(machine_text(machine), soft_wrap=True)
-    console().print(cold_table(cold))
     return 0
 
 

@@ -63,8 +63,6 @@ def run_growth(arguments: argparse.Namespace) -> int:
             )
         facts = model.to_dict()
         growth = _growth(points, manifest.architecture, peaks, machine.isa)
-    if arguments.plot:
-        plot_growth(points, machine, arguments.plot)
     report = {
         "benchmark": "growth",
         "machine": machine.to_dict(),
@@ -80,6 +78,8 @@ def run_growth(arguments: argparse.Namespace) -> int:
         console().print(f"{facts['folder']}: {facts['architecture']}, {facts['weights']}")
         console().print(growth_table(points))
         console().print(_summary(points, growth), soft_wrap=True)
+    if arguments.plot:
+        plot_growth(points, machine, arguments.plot)
     return 0
 
 

@@ -31,11 +31,14 @@ from stepguard.runtime import (
 from stepguard.runtime._isa import ISA_VARIABLE
 
 REFERENCE = "generic"
+_MOST_DRAWN = 12  # numbers of rows, one below the other
 
 
 def run_kernels(arguments: argparse.Namespace) -> int:
     """Checks, times, prints."""
     check_plot(arguments.plot)
+    if arguments.plot and len(arguments.rows) > _MOST_DRAWN:
+        arguments.usage(f"--plot: at most {_MOST_DRAWN} numbers of --rows fit into a picture")
     shape = find_shape(arguments.shape)
     kinds = _by_activations(arguments, _tables(arguments))
     plan = _planned(arguments, shape.shape, kinds)
@@ -72,21 +75,21 @@ def run_kernels(arguments: argparse.Namespace) -> int:
         "peaks": peaks.to_dict(),
         "cases": [timing.to_dict() for timing in timings],
     }
-    if arguments.json:
-        write_json(arguments.json, report)
-    if arguments.plot:
-        plot_kernels(timings, machine, shape.name, arguments.plot)
     out = console()
     out.print(machine_text(machine), soft_wrap=True)
     out.print(peaks.line(), soft_wrap=True)
     out.print(kernels_table(timings, shape.name, arguments.context))
+    if arguments.json:
+        write_json(arguments.json, report)
+    if arguments.plot:
+        plot_kernels(timings, machine, shape.name, arguments.plot)
     return 0
 
 
 def _tables(arguments: argparse.Namespace) -> list[str]:
     """Those that are asked for, else the one that the environment forces, else all."""
     if arguments.isa:
-        return [active_isa(name) for name in arguments.isa]
+        return list(dict.fromkeys(active_isa(name) for name in arguments.isa))
     if os.environ.get(ISA_VARIABLE):
         return [active_isa()]
     there = [table.name for table in isa_tables()]

@@ -49,6 +49,9 @@ def run_memory(arguments: argparse.Namespace) -> int:
         with random_model(shape, arguments) as model:
             found.append(_measure(model, shape.name, samples, arguments))
     machine = describe_machine(found[0].setup, busy)
+    console().print(machine_text(machine), soft_wrap=True)
+    console().print(_sizes(found))
+    console().print(_parts(found))
     if arguments.json:
         report = {
             "benchmark": "memory",
@@ -60,9 +63,6 @@ def run_memory(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, report)
     if arguments.plot:
         plot_memory(found, machine, arguments.plot)
-    console().print(machine_text(machine), soft_wrap=True)
-    console().print(_sizes(found))
-    console().print(_parts(found))
     return 0
 
 

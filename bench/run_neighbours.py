@@ -39,6 +39,10 @@ def run_neighbours(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     cases = [*loops, forward]
+    console().print(machine_text(machine), soft_wrap=True)
+    console().print(f"{facts['folder']}: {facts['architecture']}, {facts['weights']}")
+    console().print(neighbours_table(cases))
+    console().print(_summary(cases, idle), soft_wrap=True)
     if arguments.json:
         report = {
             "benchmark": "neighbours",
@@ -49,10 +53,6 @@ def run_neighbours(arguments: argparse.Namespace) -> int:
             "idle": {"seconds": idle.seconds, "cpu_seconds": idle.cpu_seconds},
         }
         write_json(arguments.json, report)
-    console().print(machine_text(machine), soft_wrap=True)
-    console().print(f"{facts['folder']}: {facts['architecture']}, {facts['weights']}")
-    console().print(neighbours_table(cases))
-    console().print(_summary(cases, idle), soft_wrap=True)
     return 0
 
 

@@ -42,12 +42,12 @@ def run_pairs(arguments: argparse.Namespace) -> int:
             ["stepguard bench pairs", arguments.model.name, *(f.name for f in arguments.data)]
         ),
     }
-    if arguments.json is not None:
-        write_json(arguments.json, report)
     out, table = console(), grid()
     out.print(machine_text(machine), soft_wrap=True)
     table.add_row("pairs", f"{report['pairs']} of {report['families']} families")
     for name, key in (("at the act", "act"), ("as a whole", "whole")):
         table.add_row(name, rate_text(report[key]))
     out.print(table)
+    if arguments.json is not None:
+        write_json(arguments.json, report)
     return 0

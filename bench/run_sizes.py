@@ -58,15 +58,15 @@ def run_sizes(arguments: argparse.Namespace) -> int:
         "problems": {name: str(problem) for name, problem in problems.items()},
         "cases": lines,
     }
-    if arguments.json:
-        write_json(arguments.json, report)
-    if arguments.plot:
-        plot_sizes(found, arguments.plot)
     out = console()
     out.print(_machines(found), soft_wrap=True)
     out.print(sizes_table(found))
     for name, problem in problems.items():
         out.print(plain(f"not measured: {name}: {problem}"), soft_wrap=True)
+    if arguments.json:
+        write_json(arguments.json, report)
+    if arguments.plot:
+        plot_sizes(found, arguments.plot)
     return 1 if problems else 0
 
 

@@ -75,14 +75,14 @@ def run_throughput(arguments: argparse.Namespace) -> int:
         "missing": run.missing,
         "cases": [case.to_dict() for case in cases],
     }
-    if arguments.json:
-        write_json(arguments.json, report)
-    if arguments.plot:
-        plot_throughput(cases, machine, _name(arguments), arguments.plot)
     out = console()
     out.print(machine_text(machine), soft_wrap=True)
     out.print(engines_text(run.versions, run.missing), soft_wrap=True, markup=False)
     out.print(throughput_table(cases, arguments))
+    if arguments.json:
+        write_json(arguments.json, report)
+    if arguments.plot:
+        plot_throughput(cases, machine, _name(arguments), arguments.plot)
     return 0
 
 

@@ -33,15 +33,15 @@ def run_latency(arguments: argparse.Namespace) -> int:
     with work_folder(arguments.work) as work:
         found = measure_shape(shape, arguments, work)
     report = {"benchmark": arguments.benchmark, **found.to_dict(settings_of(arguments))}
-    if arguments.json:
-        write_json(arguments.json, report)
-    if arguments.plot:
-        plot_latency(found.cases, found.machine, shape.name, arguments.plot)
     machine = f"{machine_text(found.machine)}\n{found.peaks.line()}"
     _print(found.run, found.cases, machine, arguments)
     if arguments.new:
         console().print(profile_table(found.cases))
     console().print(memory_table(found.memory))
+    if arguments.json:
+        write_json(arguments.json, report)
+    if arguments.plot:
+        plot_latency(found.cases, found.machine, shape.name, arguments.plot)
     return 0
 
 

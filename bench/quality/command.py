@@ -44,12 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
     with progress_bar("intervals") as progress:
         rows = evaluate(layout, judges, arguments.draws, arguments.seed, progress)
     alarms = count_alarms(layout, judges, arguments.draws, arguments.seed)
+    _print(machine, layout, judges, missing, rows, alarms)
     if arguments.json is not None:
         report = _report(arguments, machine, layout, judges, missing, rows, alarms)
         write_json(arguments.json, report)
     if arguments.plot is not None:
         plot_quality(layout, judges, rows, arguments.plot)
-    _print(machine, layout, judges, missing, rows, alarms)
     return 0
 
 

@@ -71,21 +71,17 @@ def children(process: int) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("command", ["memory", "neighbours"])
-def test_folders_and_processes_go(
-    tiny_guards: dict[str, Path], tmp_path: Path, command: str
-) -> None:
-    """With as much to do that it would not be done by itself before long."""
-    step = ["--context", "32", "--step", "8", "--repeats", "1", "--loops", "numpy"]
-    much = {"memory": ["--context", "450"], "neighbours": [*step, "--idle", "600"]}
-    words = ["bench", command, str(tiny_guards["int8"]), "--threads", "1", *much[command]]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+def begin(words: list[str], folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """The command in a group of its own, once it has started a process; and these."""
+    environment = {**os.environ, "TMPDIR": str(folder)}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     process = subprocess.Popen(
         [sys.executable, "-m", "stepguard", *words],
         env=environment,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     until = time.monotonic() + 60
     started: list[int] = []
@@ -94,9 +90,26 @@ def test_folders_and_processes_go(
         started = children(process.pid)
     assert started
     time.sleep(0.2)
-    process.terminate()
-    assert process.wait(30) == 128 + signal.SIGTERM
+    return process, started
+
+
+@pytest.mark.parametrize("command", ["memory", "neighbours"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_folders_and_processes_go(
+    tiny_guards: dict[str, Path], tmp_path: Path, command: str, number: signal.Signals
+) -> None:
+    """With as much to do that it would not be done by itself before long. Ctrl-C goes to the whole
+    group, and nobody in it has a traceback to show."""
+    step = ["--context", "32", "--step", "8", "--repeats", "1", "--loops", "numpy"]
+    much = {"memory": ["--context", "450"], "neighbours": [*step, "--idle", "600"]}
+    words = ["bench", command, str(tiny_guards["int8"]), "--threads", "1", *much[command]]
+    process, started = begin(words, tmp_path)
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in said
     assert list(tmp_path.glob("stepguard-*")) == []
+    until = time.monotonic() + 30
     while any(Path(f"/proc/{one}").exists() for one in started) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(Path(f"/proc/{one}").exists() for one in started)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stepguard.bench import run_kernels
 from stepguard.bench.floor import Step, floor_ms
 from stepguard.bench.kernels import measure_kernels
 from stepguard.bench.peaks import Peaks, measure_peaks
@@ -169,3 +170,28 @@ def test_no_picture_without_a_peak(tmp_path: Path, capsys: pytest.CaptureFixture
     words = ["bench", "kernels", "--isa", "generic", "--threads", "1"]
     assert main([*words, "--plot", str(tmp_path / "k.png")]) == 1
     assert "--plot: expected a kernel table whose peaks are measured" in capsys.readouterr().err
+
+
+def test_more_rows_than_a_picture_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "kernels", "--rows", ",".join(map(str, range(1, 14)))]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--plot", str(tmp_path / "k.png")])
+    assert stop.value.code == 2
+    assert "at most 12 numbers of --rows" in capsys.readouterr().err
+
+
+def test_a_picture_that_fails_costs_no_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_kernels, "plot_kernels", full)
+    monkeypatch.setattr(run_kernels, "_check_shares", lambda *_: None)
+    words = ["bench", "kernels", "--rows", "1", "--ops", "mlp.norm", "--isa", "generic", "generic"]
+    words += ["--seconds", "0.001", "--threads", "1", "--json", str(tmp_path / "j.json")]
+    assert main([*words, "--plot", str(tmp_path / "k.png")]) == 1
+    said = capsys.readouterr()
+    assert "No space left" in said.err
+    assert said.out.count("mlp.norm") == 1  # a table that is named twice is timed once
+    assert len(json.loads((tmp_path / "j.json").read_text())["cases"]) == 1

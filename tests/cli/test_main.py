@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stepguard import __version__
 from stepguard.cli import moderate
 from tests.cli.ran import Ran
 
@@ -24,6 +25,11 @@ def test_help_teaches(run: Run) -> None:
     for name in COMMANDS:
         assert re.search(rf"^    {name} ", ran.out, re.MULTILINE)
     assert "stepguard moderate OUT trajectory.json" in ran.out
+
+
+def test_it_says_its_version(run: Run) -> None:
+    ran = run("--version")
+    assert (ran.status, ran.out) == (0, f"stepguard {__version__}\n")
 
 
 @pytest.mark.parametrize("name", COMMANDS[:-1])

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
+from stepguard._version import __version__
 from stepguard.cli import (
     audit,
     bench,
@@ -121,6 +122,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"stepguard {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (
         *(export, inspect, moderate, serve, report_page, policy, audit, doctor),
