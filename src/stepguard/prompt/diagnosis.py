@@ -16,6 +16,7 @@ from stepguard.errors import TaxonomyError
 from stepguard.prompt.answers import DIAGNOSIS, FIRST_TOKEN, FORCED
 from stepguard.prompt.labels import open_end
 from stepguard.prompt.pieces import Piece, common_length
+from stepguard.prompt.stream import encode
 from stepguard.prompt.template import Prompt
 from stepguard.taxonomy import AnswerLines, Dimension, Entry, Field, Fields, Label, Taxonomy
 
@@ -59,7 +60,7 @@ def place_fields(
     fields = []
     for i, (dimension, name) in enumerate(asked):
         closing = end if i == len(asked) - 1 else []
-        ids = {label: _encode(tokenizer, text) + closing for label, text in texts[i].items()}
+        ids = {label: encode(tokenizer, text) + closing for label, text in texts[i].items()}
         if i == 0:
             ids = {label: _after(known, found, name) for label, found in ids.items()}
         fields.append(_field(taxonomy.of(dimension), ids, tokenizer))
@@ -73,13 +74,13 @@ def _check_labels(taxonomy: Taxonomy, dimension: Dimension, tokenizer: Tokenizer
         raise TaxonomyError(where, expected="at least two labels", got="one")
     spelt: dict[tuple[int, ...], Label] = {}
     for label in labels:
-        ids = tuple(_encode(tokenizer, " " + label.text))
+        ids = tuple(encode(tokenizer, " " + label.text))
         other = spelt.setdefault(ids, label)
         if other is not label:
             got = f"{other.id} and {label.id} with the same tokens"
             raise TaxonomyError(where, expected="labels with tokens of their own", got=got)
     for label in labels:
-        written = tokenizer.decode(_encode(tokenizer, " " + label.text))
+        written = tokenizer.decode(encode(tokenizer, " " + label.text))
         if written != " " + label.text:
             raise TaxonomyError(
                 f"{where}: {label.id}",
@@ -95,8 +96,8 @@ def _before(prompt: Prompt, tokenizer: Tokenizer, lines: AnswerLines) -> tuple[s
     last = prompt.question[-1] if prompt.question else Piece("")
     if not last.ids:
         text = open_end(prompt.question, tokenizer)[2] if last.text else ""
-        known = _encode(tokenizer, text)
-    elif _encode(tokenizer, last.text) == list(last.ids):
+        known = encode(tokenizer, text)
+    elif encode(tokenizer, last.text) == list(last.ids):
         text, known = last.text, list(last.ids)
     else:  # a token of the template, which no text merges with
         text, known = "", []
@@ -108,7 +109,7 @@ def _before(prompt: Prompt, tokenizer: Tokenizer, lines: AnswerLines) -> tuple[s
 def _end(question: Sequence[Piece], tokenizer: Tokenizer) -> Ids:
     """The ids that end an answer: the first token of the template after the trajectory."""
     for piece in question:
-        if piece.ids and _encode(tokenizer, piece.text) != list(piece.ids):
+        if piece.ids and encode(tokenizer, piece.text) != list(piece.ids):
             return list(piece.ids)
     return []
 
@@ -118,8 +119,8 @@ def _check_borders(texts: list[dict[str, str]], tokenizer: Tokenizer, name: str)
     for lines, following in pairwise(texts):
         for first in lines.values():
             for second in following.values():
-                apart = _encode(tokenizer, first) + _encode(tokenizer, second)
-                if _encode(tokenizer, first + second) != apart:
+                apart = encode(tokenizer, first) + encode(tokenizer, second)
+                if encode(tokenizer, first + second) != apart:
                     raise TaxonomyError(
                         f"taxonomy {name}",
                         expected="lines whose tokens end with the line",
@@ -141,7 +142,3 @@ def _field(labels: Sequence[Label], ids: dict[str, Ids], tokenizer: Tokenizer) -
     entries = tuple(Entry(label.id, label.text, tuple(ids[label.id][shared:])) for label in labels)
     head = tuple(first[:shared])
     return Field(labels[0].dimension, tokenizer.decode(list(head)), head, entries)
-
-
-def _encode(tokenizer: Tokenizer, text: str) -> Ids:
-    return list(tokenizer.encode(text, add_special_tokens=False).ids) if text else []

@@ -21,7 +21,7 @@ from stepguard.prompt.forgery import Neutraliser
 from stepguard.prompt.forms import Rendered
 from stepguard.prompt.pieces import Piece, common_length, with_profile
 from stepguard.prompt.step import Step, Trajectory
-from stepguard.prompt.stream import advance
+from stepguard.prompt.stream import advance, encode
 from stepguard.prompt.template import Prompt
 
 __all__ = ["Border", "Encoder", "Extension"]
@@ -112,7 +112,7 @@ class Encoder:
     def question(self, border: Border) -> Ids:
         """The ids from `border` to the place where the verdict is read: int32 [n], n > 0."""
         after = self._question(border.profile)[0][len(self._joint) :]
-        return _array(self._encode(border.held + after) + self._tail)
+        return _array(encode(self._tokenizer, border.held + after) + self._tail)
 
     def text(self, trajectory: Trajectory) -> list[str]:
         """The rendered texts: of the beginning, then of every step ("" for one without content)."""
@@ -133,7 +133,7 @@ class Encoder:
         whole = head + self._before_steps(shown) + "".join(self.text(trajectory)) + after
         runs = [whole[a:b] for a, b in pairwise([0, *cuts, len(whole)])]
         ids = self._encode_all(prefix[:-1] if head else prefix)
-        ids += [i for run in runs for i in self._encode(run)]
+        ids += [i for run in runs for i in encode(self._tokenizer, run)]
         return _array(ids + self._encode_all(rest))
 
     def _question(self, shown: str) -> tuple[str, tuple[Piece, ...]]:
@@ -153,11 +153,8 @@ class Encoder:
         after = Border(read.held, border.at + len(text), border.profile)
         return Extension(after, _array(read.ids), rendered.neutralised, cuts, unreadable)
 
-    def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids) if text else []
-
     def _encode_all(self, pieces: Sequence[Piece]) -> list[int]:
-        return [i for piece in pieces for i in piece.ids or self._encode(piece.text)]
+        return [i for piece in pieces for i in piece.ids or encode(self._tokenizer, piece.text)]
 
 
 def _array(ids: Sequence[int]) -> Ids:

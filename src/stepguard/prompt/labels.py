@@ -16,7 +16,7 @@ from stepguard.errors import PromptError
 from stepguard.prompt.answers import WORD, Label
 from stepguard.prompt.mode import LABELS, Spelling
 from stepguard.prompt.pieces import Piece, common_length
-from stepguard.prompt.stream import advance
+from stepguard.prompt.stream import advance, encode
 
 __all__ = ["open_end", "place_labels"]
 
@@ -57,7 +57,7 @@ def place_labels(
         got = " and ".join(repr(spellings[label][0].text) for label in LABELS)
         raise PromptError("labels", expected="labels that differ in an id", got=got)
     labels = _paths(encoded, shared)
-    if shared == _encode(tokenizer, open_text):
+    if shared == encode(tokenizer, open_text):
         return tuple(question), labels
     end_pieces = (Piece(stable), Piece(tokenizer.decode(shared), tuple(shared)))
     return (*before, *(piece for piece in end_pieces if piece.text or piece.ids)), labels
@@ -99,7 +99,3 @@ def _paths(encoded: dict[str, list[_Encoded]], shared: list[int]) -> Labels:
         ]
         labels[label] = tuple(s for s in kept if s.path[0] != first[other])
     return labels
-
-
-def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    return list(tokenizer.encode(text, add_special_tokens=False).ids) if text else []

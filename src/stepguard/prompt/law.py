@@ -7,7 +7,7 @@ from itertools import product
 from tokenizers import Tokenizer
 
 from stepguard.errors import TokenizerError
-from stepguard.prompt.stream import advance
+from stepguard.prompt.stream import advance, encode
 
 __all__ = ["prove_law"]
 
@@ -23,8 +23,8 @@ def prove_law(tokenizer: Tokenizer, where: str) -> None:
             read = advance(tokenizer, held, part)
             ids += read.ids
             held = read.held
-        ids += tokenizer.encode(held, add_special_tokens=False).ids if held else []
-        if ids != tokenizer.encode("".join(parts), add_special_tokens=False).ids:
+        ids += encode(tokenizer, held)
+        if ids != encode(tokenizer, "".join(parts)):
             got = f"other ids for {'|'.join(parts)!r} in parts"
             fix = "Its split pattern looks further ahead than those of the known families."
             raise TokenizerError(where, expected="a tokenizer that can stream", got=got, fix=fix)

@@ -35,7 +35,7 @@ from tokenizers import Tokenizer
 from stepguard.prompt.patience import poll
 from stepguard.prompt.slices import RUN_CHARS, last_opening, opens
 
-__all__ = ["HELD_IDS", "RUN_CHARS", "Advance", "advance"]
+__all__ = ["HELD_IDS", "RUN_CHARS", "Advance", "advance", "encode"]
 
 HELD_IDS = 64
 
@@ -71,8 +71,8 @@ def advance(tokenizer: Tokenizer, held: str, text: str) -> Advance:
         start += border
         if end - start == RUN_CHARS:
             cut = _cut(text, start, end)
-            ids += tail if cut == end else _encode(tokenizer, text[start:cut])
-            tail = _encode(tokenizer, text[cut:end])
+            ids += tail if cut == end else encode(tokenizer, text[start:cut])
+            tail = encode(tokenizer, text[cut:end])
             start = cut
             cuts.append(cut)
     if len(tail) > HELD_IDS:
@@ -88,7 +88,8 @@ def _cut(text: str, start: int, end: int) -> int:
     return end if not at or text[start:at].isspace() else at
 
 
-def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
+def encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Ids of a whole text; none of no text."""
     return list(tokenizer.encode(text, add_special_tokens=False).ids) if text else []
 
 
