@@ -71,6 +71,11 @@ def children(process: int) -> list[int]:
     return found
 
 
+def _heed_ctrl_c() -> None:
+    """Whoever runs the tests in the background has it ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def begin(words: list[str], folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
     """The command in a group of its own, once it has started a process; and these."""
     environment = {**os.environ, "TMPDIR": str(folder)}
@@ -82,6 +87,7 @@ def begin(words: list[str], folder: Path) -> tuple[subprocess.Popen[str], list[i
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_heed_ctrl_c,
     )
     until = time.monotonic() + 60
     started: list[int] = []
