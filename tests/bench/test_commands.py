@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -90,20 +88,12 @@ def test_growth_into_a_file_and_pictures(
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.usefixtures("no_matplotlib")
 def test_no_picture_without_matplotlib(
     tiny_guards: dict[str, Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    real = importlib.import_module
-
-    def absent(name: str, package: str | None = None) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(f"No module named {name!r}")
-        return real(name, package)
-
-    monkeypatch.setattr(importlib, "import_module", absent)
     assert growth(tiny_guards["int8"], "--plot", tmp_path / "growth.png") == 1
     assert "pip install 'stepguard[bench]'" in capsys.readouterr().err
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -153,22 +152,14 @@ def test_nothing_is_written_where_drawing_fails(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("no_matplotlib")
 @pytest.mark.parametrize("command", ["throughput", "cold", "memory", "kernels"])
 def test_matplotlib_is_missed_before_anything_is_measured(
     command: str,
     tiny_guards: dict[str, Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    real = importlib.import_module
-
-    def absent(name: str, package: str | None = None) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(f"No module named {name!r}")
-        return real(name, package)
-
-    monkeypatch.setattr(importlib, "import_module", absent)
     model = [] if command == "kernels" else [str(tiny_guards["int8"])]
     assert main(["bench", command, *model, "--plot", str(tmp_path / "p.png")]) == 1
     said = capsys.readouterr()
